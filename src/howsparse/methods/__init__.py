@@ -1,0 +1,24 @@
+"""One file a published method; each is put together from a score, an allocation, a schedule and a treatment."""
+
+from howsparse.methods.cyclic import CyclicMethod, CyclicPruner, IterativeMethod
+from howsparse.methods.lottery_ticket import LotteryTicket
+from howsparse.methods.method import Method
+from howsparse.methods.one_shot import OneShot
+from howsparse.methods.one_shot_ladder import OneShotLadder
+from howsparse.methods.pruner import Pruner
+from howsparse.methods.registry import method_class, registered
+from howsparse.methods.sap import SAP
+
+__all__ = [
+    "SAP",
+    "CyclicMethod",
+    "CyclicPruner",
+    "IterativeMethod",
+    "LotteryTicket",
+    "Method",
+    "OneShot",
+    "OneShotLadder",
+    "Pruner",
+    "method_class",
+    "registered",
+]

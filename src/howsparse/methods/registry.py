@@ -1,0 +1,55 @@
+"""All methods by name: the built-in ones and those that other packages bring through entry points."""
+
+import functools
+import importlib.metadata
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from howsparse.errors import HowsparseError
+from howsparse.methods.lottery_ticket import LotteryTicket
+from howsparse.methods.method import Method
+from howsparse.methods.one_shot import OneShot
+from howsparse.methods.one_shot_ladder import OneShotLadder
+from howsparse.methods.sap import SAP
+from howsparse.settings import nearest
+
+ENTRY_POINT_GROUP = "howsparse.methods"
+_BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP)
+
+
+@functools.cache
+def registered() -> tuple[Mapping[str, type[Method]], Mapping[str, str]]:
+    """The methods that can be used, and the plug-ins that could not be loaded.
+
+    Returns:
+        ``(methods by name, reasons by entry point)``. A broken plug-in never keeps the others from working.
+    """
+    methods: dict[str, type[Method]] = {cls.name: cls for cls in _BUILT_IN}
+    broken: dict[str, str] = {}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            loaded = point.load()
+            if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+                raise TypeError(f"{point.value} is not a subclass of howsparse.methods.Method")
+            if loaded.name in methods:
+                raise ValueError(f"the name {loaded.name!r} is taken by {methods[loaded.name].__qualname__}")
+            methods[loaded.name] = loaded
+        except Exception as error:  # noqa: BLE001 - whatever somebody else's package raises
+            broken[point.name] = f"{type(error).__name__}: {error}"
+    return MappingProxyType(methods), MappingProxyType(broken)
+
+
+def method_class(name: str) -> type[Method]:
+    """The class behind a method's name.
+
+    Raises:
+        HowsparseError: unknown; the nearest names are in the message.
+
+    Example:
+        >>> method_class("sap").__name__
+        'SAP'
+    """
+    methods, _ = registered()
+    if name not in methods:
+        raise HowsparseError(f"method {name!r} is unknown; {nearest(name, methods)}")
+    return methods[name]

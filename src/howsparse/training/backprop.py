@@ -1,0 +1,44 @@
+"""Backpropagation as a training rule: fill the gradients of one step, say what each sample lost."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from howsparse.batches import Share
+from howsparse.task import Task
+
+Scaler = torch.amp.GradScaler
+Rule = Callable[[Task, nn.Module, Share, str, Scaler | None], Tensor]
+"""A training rule: ``rule(task, model, share, precision, scaler)`` fills ``.grad`` and returns the sample losses."""
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def backprop(task: Task, model: nn.Module, share: Share, precision: str, scaler: Scaler | None) -> Tensor:
+    """Ordinary gradients of the mean loss of a batch.
+
+    Args:
+        task: forward and loss.
+        model: the network to call, possibly wrapped for several processes.
+        share: this process's part of the batch.
+        precision: ``float32``, ``bfloat16`` or ``float16`` for the forward pass.
+        scaler: loss scaling, needed by float16 only.
+
+    Returns:
+        The losses of this share's samples, detached, shape (B,).
+    """
+    with _arithmetic(precision, task.device.type):
+        output, target = task.outputs(model, share.batch)
+        losses = task.sample_losses(output, target)
+    mean = losses.mean() if share.scale is None else losses.sum() * share.scale
+    (mean if scaler is None else scaler.scale(mean)).backward()  # type: ignore[no-untyped-call]
+    return losses.detach() if share.scale != 0 else losses.detach()[:0]
+
+
+def _arithmetic(precision: str, device_type: str) -> contextlib.AbstractContextManager[Any]:
+    if precision == "float32":
+        return contextlib.nullcontext()  # the parameters' own type: float64 networks stay float64
+    return torch.autocast(device_type, dtype=_DTYPES[precision])

@@ -1,0 +1,211 @@
+"""Run: one pruning run on disk, which can be killed at any instant and resumed to the same result."""
+
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from howsparse.errors import HowsparseError, RunMismatchError
+from howsparse.files import write_atomic, write_json
+from howsparse.masks import Masks
+
+CONFIG, HISTORY, RESULT = "config.json", "history.jsonl", "result.json"
+MODEL, MASKS, CHECKPOINT = "model.safetensors", "masks.safetensors", "checkpoint.pt"
+
+
+class Run:
+    """A run directory.
+
+    ``config.json`` (resolved settings, versions, seed), ``history.jsonl`` (a line an epoch and a line a cycle),
+    ``masks.safetensors`` and ``model.safetensors`` (the result so far; plain keys, zeros in place), ``checkpoint.pt``
+    (what resuming needs), ``result.json`` (present when the run is done).
+
+    Args:
+        folder: the directory; made when absent.
+        settings: everything that determines the result. A directory with other settings is refused.
+        every: seconds between checkpoints; 0 writes one at every opportunity.
+
+    Raises:
+        RunMismatchError: the directory belongs to other settings; the message shows the difference.
+        HowsparseError: the directory cannot be written, or holds something else.
+    """
+
+    def __init__(self, folder: str | Path, settings: dict[str, Any], *, every: float = 20.0) -> None:
+        self.folder = Path(folder)
+        self._every = every
+        self._last_checkpoint = time.monotonic()
+        plain: dict[str, Any] = json.loads(json.dumps(settings))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HowsparseError(f"cannot make the run directory {folder}: {error.strerror}") from error
+        if (self.folder / CONFIG).exists():
+            self._refuse_other_settings(plain)
+        else:
+            if any(not path.name.startswith(".") for path in self.folder.iterdir()):
+                raise HowsparseError(f"{folder} is not empty and holds no run; choose another directory")
+            write_json(self.folder / CONFIG, {"settings": plain, "environment": environment()})
+
+    # --- state ------------------------------------------------------------------------------------------------------
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run found, or None while it is not done."""
+        path = self.folder / RESULT
+        return read_json(path) if path.exists() else None
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Record the result and drop the checkpoint, which nobody needs any more."""
+        write_json(self.folder / RESULT, result)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def save_checkpoint(self, state: Callable[[], dict[str, Any]], *, force: bool = False) -> bool:
+        """Write what ``state()`` gives if the last checkpoint is old enough, with the history's length beside it.
+
+        Returns:
+            Whether it was written.
+        """
+        if not force and time.monotonic() - self._last_checkpoint < self._every:
+            return False
+        buffer = io.BytesIO()
+        torch.save({**state(), "history_bytes": self._history_size()}, buffer)
+        write_atomic(self.folder / CHECKPOINT, buffer.getvalue())
+        self._last_checkpoint = time.monotonic()
+        return True
+
+    def load_checkpoint(self, device: torch.device) -> dict[str, Any] | None:
+        """The last checkpoint, or None; the history is cut back to the moment it was written.
+
+        Raises:
+            HowsparseError: the checkpoint cannot be read.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            self._cut_history(0)
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise HowsparseError(f"{path} cannot be read ({error}); delete it to start this run afresh") from error
+        self._cut_history(state["history_bytes"])
+        return state
+
+    # --- history ----------------------------------------------------------------------------------------------------
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to the history.
+
+        Raises:
+            HowsparseError: the disk is full or the folder cannot be written.
+        """
+        try:
+            with (self.folder / HISTORY).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record, allow_nan=False) + "\n")
+        except OSError as error:
+            raise HowsparseError(
+                f"cannot write {HISTORY}: {error.strerror}. The last checkpoint stays; free some space, then run the "
+                "same command again to resume."
+            ) from error
+
+    def history(self) -> list[dict[str, Any]]:
+        """All lines of the history so far."""
+        return read_history(self.folder)
+
+    def _history_size(self) -> int:
+        path = self.folder / HISTORY
+        return path.stat().st_size if path.exists() else 0
+
+    def _cut_history(self, size: int) -> None:
+        if self._history_size() > size:
+            os.truncate(self.folder / HISTORY, size)
+
+    # --- results ----------------------------------------------------------------------------------------------------
+    def save_model(self, model: nn.Module, masks: Masks) -> None:
+        """Write the network with its zeros in place, and its masks."""
+        write_atomic(self.folder / MODEL, model_bytes(model))
+        masks.save(self.folder / MASKS)
+
+    def load_model(self, model: nn.Module) -> Masks:
+        """Put the run's network into ``model`` and return its masks."""
+        model.load_state_dict(safetensors.torch.load_file(self.folder / MODEL))
+        return Masks.load(self.folder / MASKS)
+
+    def _refuse_other_settings(self, settings: dict[str, Any]) -> None:
+        there = read_json(self.folder / CONFIG).get("settings", {})
+        differences = sorted(_differences(there, settings))
+        if differences:
+            raise RunMismatchError(
+                f"{self.folder} belongs to a run with other settings; choose another directory, or ask for the same:\n"
+                + "\n".join(f"  {line}" for line in differences)
+            )
+
+
+def model_bytes(model: nn.Module) -> bytes:
+    """The state dict as a safetensors file with every key of the model, so that plain ``load_state_dict`` reads it.
+
+    A tensor with two names is written twice: safetensors' own sharing needs a loader that knows of it.
+    """
+    state: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        plain = tensor.detach().cpu().contiguous()
+        state[name] = plain.clone() if plain.data_ptr() in written else plain
+        written.add(plain.data_ptr())
+    return safetensors.torch.save(state, metadata={"format": "pt"})
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware a result was made with; no names of hosts, users or folders."""
+    return {
+        "howsparse": importlib.metadata.version("howsparse"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "command": Path(sys.argv[0]).name,
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        HowsparseError: absent or damaged.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HowsparseError(f"cannot read {path}: {error}") from error
+    return value
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The complete lines of a run's history; a line cut short by a kill is left out."""
+    path = folder / HISTORY
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where a run would be written."""
+    existing = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _differences(there: Any, here: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        lines = []
+        for key in {*there, *here}:
+            lines += _differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+        return lines
+    return [] if there == here else [f"{path}: {there!r} there, {here!r} asked for"]
