@@ -24,8 +24,8 @@ class Batches:
     """One split of a task's data, seen as passes of batches.
 
     Map-style data (a dataset, or a DataLoader over one) is read in an order that depends on the pass's seed alone, so
-    that a run can be repeated and resumed. A DataLoader with a sampler of its own, or an iterable, is passed through with
-    torch's generator seeded first.
+    that a run can be repeated and resumed. A DataLoader with a sampler of its own, or an iterable, is passed through
+    with torch's generator seeded first.
 
     Args:
         source: a DataLoader, a map-style dataset, or a re-iterable of batches.
@@ -88,7 +88,7 @@ class Batches:
         """
         torch.manual_seed(seed)
         if self.dataset is None or not self._reorderable():
-            yield from self._foreign(rank, world, skip)
+            yield from self._foreign(world, skip)
             return
         order = self._positions()
         if self._wants_shuffle():
@@ -174,7 +174,7 @@ class Batches:
             worker_init_fn=None if loader is None else loader.worker_init_fn,
         )
 
-    def _foreign(self, rank: int, world: int, skip: int) -> Iterator[Share]:
+    def _foreign(self, world: int, skip: int) -> Iterator[Share]:
         if world > 1:
             raise HowsparseError(f"{self.name}: several processes need map-style data whose order howsparse may draw")
         for position, batch in enumerate(self._source):

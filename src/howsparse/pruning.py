@@ -1,14 +1,12 @@
 """``prune``: carry a method out on a task, from the first epoch to the report, on disk and resumable."""
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from howsparse.deploy import count_bytes, count_multiply_adds
@@ -26,7 +24,7 @@ from howsparse.training.run import model_bytes
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What `prune` did. Sparsities are fractions removed; metrics are those of the test data, else of the held-out data."""
+    """What `prune` did. Sparsities are fractions removed; metrics are of the test data, else of the held-out data."""
 
     asked: float | None  # sparsity asked for; None when the method finds its own
     achieved: float
@@ -60,9 +58,9 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
 ) -> PruneResult:
     """Prune the task's network by a method and write a run directory.
 
-    Decisions use held-out data only; test data are evaluated once a cycle and reported. The same call on the directory of
-    a run that was killed resumes it to bitwise the same masks and weights; on a finished run it returns at once. Under
-    ``torchrun`` (a process group must be initialised) gradients are averaged over processes and process 0 writes.
+    Decisions use held-out data only; test data are evaluated once a cycle and reported. The same call on the directory
+    of a run that was killed resumes it to bitwise the same masks and weights; on a finished run it returns at once.
+    Under ``torchrun`` (a process group must be initialised) gradients are averaged over processes and process 0 writes.
 
     Args:
         task: network and data; the network is changed in place.
@@ -368,7 +366,10 @@ def _plain(found: Evaluation | None) -> dict[str, Any] | None:
     if found is None:
         return None
     numbers = {"loss": found.loss, "metric": found.metric}
-    return {**{k: v if v == v and abs(v) != float("inf") else None for k, v in numbers.items()}, "samples": found.samples}
+    return {
+        **{k: v if v == v and abs(v) != float("inf") else None for k, v in numbers.items()},
+        "samples": found.samples,
+    }
 
 
 def _nan(value: float | None) -> float:

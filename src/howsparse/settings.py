@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from howsparse.errors import HowsparseError
@@ -12,39 +13,64 @@ _KEY = "howsparse.setting"
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-    """What is known about one setting beside its type: help text, range or choices."""
+class Limits:
+    """Help text and range of one setting."""
 
     help: str
     above: float | None = None  # value must be > above
     at_least: float | None = None
     below: float | None = None  # value must be < below
     at_most: float | None = None
-    choices: tuple[Any, ...] | None = None
 
     def complaint(self, value: Any) -> str | None:
-        """Why ``value`` is not allowed, or None."""
-        if self.choices is not None and value not in self.choices:
-            return "it must be one of " + ", ".join(map(str, self.choices))
-        limits = (
-            (self.above, lambda v, b: v > b, "greater than"),
-            (self.at_least, lambda v, b: v >= b, "at least"),
-            (self.below, lambda v, b: v < b, "less than"),
-            (self.at_most, lambda v, b: v <= b, "at most"),
-        )
-        for bound, holds, words in limits:
-            if bound is not None and not holds(value, bound):  # NaN fails every comparison
-                return f"it must be {words} {bound:g}"
+        """Why ``value`` is out of range, or None. NaN is out of every range."""
+        if self.above is not None and not value > self.above:
+            return f"it must be greater than {self.above:g}"
+        if self.at_least is not None and not value >= self.at_least:
+            return f"it must be at least {self.at_least:g}"
+        if self.below is not None and not value < self.below:
+            return f"it must be less than {self.below:g}"
+        if self.at_most is not None and not value <= self.at_most:
+            return f"it must be at most {self.at_most:g}"
         return None
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 - the word users know from command lines
-    """Declare a checked dataclass field.
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """All that is known about one setting of a dataclass."""
+
+    name: str
+    default: Any
+    limits: Limits
+    kinds: tuple[type, ...]  # classes a value may have
+    optional: bool  # whether None is allowed
+    choices: tuple[Any, ...]  # allowed values where the annotation is a Literal, else empty
+
+    def complaint(self, value: Any) -> str | None:
+        """Why ``value`` is not allowed, or None."""
+        if value is None and self.optional:
+            return None
+        if self.choices:
+            return None if value in self.choices else "it must be one of " + ", ".join(map(str, self.choices))
+        return self._type_complaint(value) or self.limits.complaint(value)
+
+    def _type_complaint(self, value: Any) -> str | None:
+        if isinstance(value, bool):
+            fits = bool in self.kinds
+        elif isinstance(value, int):
+            fits = int in self.kinds or float in self.kinds
+        else:
+            fits = isinstance(value, self.kinds)
+        return None if fits else "it must be " + " or ".join(kind.__name__ for kind in self.kinds)
+
+
+def setting(default: Any, help: str, **limits: float) -> Any:  # noqa: A002 - the word users know from command lines
+    """Declare a checked dataclass field; a ``Literal`` annotation lists its choices.
 
     Args:
         default: the default value.
         help: one line; shown by ``howsparse prune --help``.
-        **limits: ``above``, ``at_least``, ``below``, ``at_most`` or ``choices``.
+        **limits: ``above``, ``at_least``, ``below`` or ``at_most``.
 
     Returns:
         A dataclass field.
@@ -60,26 +86,18 @@ def setting(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 - the 
         ...
         howsparse.errors.HowsparseError: Knobs: rate = -1.0 is not allowed: it must be greater than 0
     """
-    return dataclasses.field(default=default, metadata={_KEY: Setting(help, **limits)})
+    return dataclasses.field(default=default, metadata={_KEY: Limits(help, **limits)})
 
 
-def setting_of(field: "dataclasses.Field[Any]") -> Setting | None:
-    """The `Setting` a dataclass field was declared with, if any."""
-    found = field.metadata.get(_KEY)
-    return found if isinstance(found, Setting) else None
-
-
-def field_types(cls: type) -> dict[str, tuple[tuple[type, ...], bool]]:
-    """For each field of a dataclass: its allowed classes and whether None is allowed."""
+def settings_of(cls: type) -> Mapping[str, Setting]:
+    """The settings of a dataclass, by name."""
     hints = typing.get_type_hints(cls)
-    answer = {}
+    found = {}
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-        parts = typing.get_args(hint) if is_union else (hint,)
-        classes = tuple(typing.get_origin(part) or part for part in parts if part is not types.NoneType)
-        answer[field.name] = (classes, types.NoneType in parts)
-    return answer
+        if _KEY in field.metadata:
+            kinds, optional, choices = _annotation(hints[field.name])
+            found[field.name] = Setting(field.name, field.default, field.metadata[_KEY], kinds, optional, choices)
+    return types.MappingProxyType(found)
 
 
 def check_settings(owner: Any) -> None:
@@ -93,30 +111,14 @@ def check_settings(owner: Any) -> None:
     Raises:
         HowsparseError: names the first setting that is wrong, its value, and what would be right.
     """
-    kinds = field_types(type(owner))
-    for field in dataclasses.fields(owner):
-        declared, value = setting_of(field), getattr(owner, field.name)
-        classes, optional = kinds[field.name]
-        if declared is None or (value is None and optional):
-            continue
-        complaint = _type_complaint(value, classes) or declared.complaint(value)
+    for name, known in settings_of(type(owner)).items():
+        value = getattr(owner, name)
+        complaint = known.complaint(value)
         if complaint:
-            raise HowsparseError(f"{type(owner).__name__}: {field.name} = {value!r} is not allowed: {complaint}")
+            raise HowsparseError(f"{type(owner).__name__}: {name} = {value!r} is not allowed: {complaint}")
 
 
-def _type_complaint(value: Any, classes: tuple[type, ...]) -> str | None:
-    if isinstance(value, bool):
-        fits = bool in classes
-    elif isinstance(value, int):
-        fits = int in classes or float in classes
-    elif callable(value):
-        fits = any(c is not object and isinstance(value, c) for c in classes)
-    else:
-        fits = isinstance(value, classes)
-    return None if fits else "it must be " + " or ".join(c.__name__ for c in classes)
-
-
-def nearest(word: str, known: typing.Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown name: near misses first, else everything there is."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
@@ -125,8 +127,21 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
 
 def to_plain(owner: Any) -> dict[str, Any]:
     """The settings as JSON values; callables by their qualified name."""
-    plain = {}
-    for field in dataclasses.fields(owner):
-        value = getattr(owner, field.name)
-        plain[field.name] = f"{value.__module__}:{value.__qualname__}" if callable(value) else value
-    return plain
+    return {name: _plain(getattr(owner, name)) for name in settings_of(type(owner))}
+
+
+def _plain(value: Any) -> Any:
+    if callable(value):
+        return f"{value.__module__}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _annotation(hint: Any) -> tuple[tuple[type, ...], bool, tuple[Any, ...]]:
+    """Classes, whether None is allowed, and choices that an annotation admits."""
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        return tuple({type(choice) for choice in choices}), False, choices
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    parts = typing.get_args(hint) if is_union else (hint,)
+    kinds = tuple(typing.get_origin(part) or part for part in parts if part is not types.NoneType)
+    return kinds, types.NoneType in parts, ()

@@ -78,7 +78,7 @@ class Task:
     Args:
         model: the network; pruned and trained in place.
         train: training data: a DataLoader, a map-style dataset, or an iterable of batches. It may shuffle and augment.
-        val: held-out data by which decisions are made. Without it, ``val_share`` of a map-style training set is held out.
+        val: held-out data by which decisions are made. Without it, ``val_share`` of map-style training data is held out.
         test: data that is only ever reported.
         loss: ``loss(output, target) -> per-sample values``; the mean is taken by us.
         forward: ``forward(model, batch) -> (output, target)``.
@@ -132,7 +132,7 @@ class Task:
     @property
     def device(self) -> torch.device:
         """Where the network's first parameter lives."""
-        return next(self.model.parameters()).device
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """``forward`` on a batch moved to the network's device."""

@@ -108,7 +108,9 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:
     return values[k - 1].clone()
 
 
-def _shrink_pool(masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], count: int, ties: Ties) -> dict[str, Tensor]:
+def _shrink_pool(
+    masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], count: int, ties: Ties
+) -> dict[str, Tensor]:
     """Remove ``count`` entries from several tensors that compete with each other."""
     pool = torch.cat([_living(mask, _comparable(name, scores[name])) for name, mask in masks.items()])
     _refuse_nan(pool)

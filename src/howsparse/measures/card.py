@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import median
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from howsparse.errors import HowsparseError
@@ -125,6 +124,8 @@ class Card:
         shown = [title for title in rows[0] if title != "zeros" or self.global_.zeros]
         table = _aligned([shown, *([row[title] for title in shown] for row in rows)])
         remarks = [self.note] if self.note else []
+        if any("-" in row.values() for row in rows):
+            remarks.append("-: undefined (no active weights, or all of them zero)")
         if self.global_.zeros:
             remarks.append('exact zeros among the active weights count as weights; zeros="masked" leaves them out')
         return "\n".join([header, *table, *remarks])
@@ -146,6 +147,7 @@ def weights_by_name(state: Mapping[str, Any]) -> dict[str, Tensor]:
         HowsparseError: no name qualifies.
 
     Example:
+        >>> import torch
         >>> list(weights_by_name(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).state_dict()))
         ['0.weight']
     """
@@ -178,8 +180,8 @@ def measure(
     Args:
         tensors: Names to weights of any real floating-point type and shape, already chosen.
         masks: Names to boolean masks (True = active) of the same shapes; a tensor without a mask is all active.
-        scope: "global", "layer", or "neuron", which adds a summary over output units (dimension 0) to each layer. Layers
-            and the whole are always shown.
+        scope: "global", "layer", or "neuron", which adds a summary over output units (dimension 0) to each layer; the
+            layers and the whole are always there.
         p: Smaller order of the PQ Index, p > 0.
         q: Larger order, q > p.
         zeros: "active" counts exact zeros as weights; "masked" leaves them out, which for a file whose pruned weights
@@ -194,6 +196,7 @@ def measure(
             Inf among active weights, orders out of range, or an unknown scope or zeros.
 
     Example:
+        >>> import torch
         >>> card = measure({"a": torch.tensor([[3.0, 0.0], [3.0, 3.0]])}, zeros="masked")
         >>> card.global_.d, card.global_.sparsity, card.global_.pqi, card.global_.effective_count
         (3, 0.25, 0.0, 3.0)

@@ -14,9 +14,9 @@ def gini(x: Weights, mask: Active = None, *, dim: int | tuple[int, ...] | None =
     """Gini index of the active magnitudes: 0 when all are equal, 1 - 1/N for a single non-zero among N.
 
     G = sum_i (2i - N - 1) x_(i) / (N sum_i x_(i)), with x_(1) <= ... <= x_(N) the sorted magnitudes (Hurley, Rickard,
-    "Comparing Measures of Sparsity", arXiv 0811.4706). Active zeros count; masked entries do not, and may hold anything.
-    No offset is added to the magnitudes, so the index does not depend on their scale. Sorting takes one copy of the
-    active magnitudes in their own precision; sums are float64.
+    "Comparing Measures of Sparsity", arXiv 0811.4706). Active zeros count; masked entries do not, and may hold
+    anything. No offset is added to the magnitudes, so the index does not depend on their scale. Sorting takes one copy
+    of the active magnitudes in float32 (float64 for float64 weights); sums are float64.
 
     Args:
         x: Weights of any real floating-point type and shape, or a sequence of such tensors taken as one group.

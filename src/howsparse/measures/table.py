@@ -1,7 +1,7 @@
 """All measures of sparsity in one table, with the properties of an ideal measure that each has.
 
-The six properties are those of Hurley, Rickard, "Comparing Measures of Sparsity", arXiv 0811.4706; the test suite checks
-every "yes" of the table on random vectors and every "no" on a counterexample.
+The six properties are those of Hurley, Rickard, "Comparing Measures of Sparsity", arXiv 0811.4706, taken strictly and
+for d >= 2. The test suite checks every "yes" of the table on random vectors and every "no" on a counterexample.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ AXIOMS = {
     "D2": "Scaling: multiplying all entries by a positive constant changes nothing",
     "D3": "Rising Tide: adding a positive constant to all entries, not all the same, lowers the measure",
     "D4": "Cloning: repeating the vector changes nothing",
-    "P1": "Bill Gates: once an entry is large enough, making it larger still raises the measure",
+    "P1": "Bill Gates: once an entry, not the only non-zero one, is large enough, making it larger raises the measure",
     "P2": "Babies: appending a zero to a vector that is not zero raises the measure",
 }
 
@@ -63,7 +63,7 @@ MEASURES: dict[str, Measure] = {
         _measure("pqi_1_2", _pqi_1_2, "1 - d^(1/q - 1/p) ||x||_p / ||x||_q, p = 1, q = 2", "D1 D2 D3 D4 P1 P2"),
         _measure("gini", gini, "sum_i (2i - d - 1) x_(i) / (d sum x), x_(i) ascending", "D1 D2 D3 D4 P1 P2"),
         _measure("participation", classical.participation, "1 - (||x||_1 / ||x||_2)^2 / d", "D1 D2 D3 D4 P1 P2"),
-        _measure("hoyer", classical.hoyer, "(sqrt(d) - ||x||_1 / ||x||_2) / (sqrt(d) - 1)", "D1 D2 D3 P1 P2"),
+        _measure("hoyer", classical.hoyer, "(sqrt(d) - ||x||_1 / ||x||_2) / (sqrt(d) - 1)", "D1 D2 D3 P1"),
         _measure("l2_over_l1", classical.l2_over_l1, "||x||_2 / ||x||_1", "D1 D2 D3 P1"),
         _measure("neg_shannon", classical.neg_shannon, "sum s log s, s = x / sum x", "D1 D2 D3 P1"),
         _measure("kurtosis", classical.kurtosis, "mean(x^4) / mean(x^2)^2", "D2 D3 D4 P1 P2"),

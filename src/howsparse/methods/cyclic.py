@@ -4,19 +4,21 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from howsparse.errors import HowsparseError
-from howsparse.masks import SCOPES, Masks
+from howsparse.masks import Masks, Scope
 from howsparse.masks.prunable import Pattern
 from howsparse.measures import gini, pqi
 from howsparse.methods.method import Method
 from howsparse.methods.pruner import Pruner
 from howsparse.methods.stopping import Verdict, at_turning_point, within_tolerance
 from howsparse.settings import setting
+
+Stop = Literal["never", "turning-point", "tolerance"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class CyclicMethod(Method):
     needs_dense: ClassVar[bool] = False
     """Whether `shrink` wants the weights of the trained dense network."""
 
-    scope: str = setting("global", "pool in which weights compete", choices=SCOPES)
+    scope: Scope = setting("global", "pool in which weights compete")
     rewind: int | str = setting("init", "where survivors go back to: init, none, or the step of the dense training")
 
     def __post_init__(self) -> None:
@@ -84,9 +86,7 @@ class IterativeMethod(CyclicMethod):
     """A cyclic method that prunes many times and may stop by itself."""
 
     cycles: int = setting(10, "how often to prune; there is one training more", at_least=1)
-    stop: str = setting(
-        "never", "when to stop before the last cycle", choices=("never", "turning-point", "tolerance")
-    )
+    stop: Stop = setting("never", "when to stop before the last cycle")
     tolerance: float = setting(0.01, "with --stop tolerance: allowed loss of the held-out metric", at_least=0)
     patience: int = setting(2, "cycles that must confirm a stop", at_least=1)
 
@@ -181,7 +181,8 @@ class CyclicPruner(Pruner):
             higher_is_better: its direction.
 
         Returns:
-            The record: cycle, sparsity, active, total, pqi, gini (global, p = 0.5, q = 1; None where undefined), layers.
+            The record: cycle, sparsity, active, total, pqi and gini (global; p = 0.5, q = 1; None where undefined),
+            layers.
         """
         record = {
             "cycle": self.cycle,

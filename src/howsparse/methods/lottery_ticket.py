@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from howsparse.allocation import fraction_of_each, proportional
-from howsparse.allocation.fraction import COUNT_RULES
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import IterativeMethod
@@ -20,8 +19,8 @@ from howsparse.settings import setting
 class LotteryTicket(IterativeMethod):
     """Train, remove the same share of the smallest remaining weights, rewind the rest, repeat.
 
-    Rewinding to ``init`` gives the original lottery ticket; rewinding to an early step k of the dense training gives the
-    form that works on larger networks: schedule and data order then begin at step k.
+    Rewinding to ``init`` gives the original lottery ticket; rewinding to an early step k of the dense training gives
+    the form that works on larger networks: schedule and data order then begin at step k.
 
     Example:
         >>> from torch import nn
@@ -38,7 +37,7 @@ class LotteryTicket(IterativeMethod):
     source: ClassVar[str] = "arXiv 1803.03635, 1912.05671"
 
     fraction: float = setting(0.2, "share of the remaining weights removed each cycle", above=0, below=1)
-    count: str = setting("ceil", "how that share is rounded; quantile as in the SAP paper", choices=COUNT_RULES[:2])
+    count: Literal["ceil", "quantile"] = setting("ceil", "how that share is rounded; quantile as in the SAP paper")
     sparsity: float | None = setting(None, "prune until exactly this fraction is gone; sets --cycles", above=0, below=1)
     reference_mode: bool = setting(False, "remove one weight more each cycle, as the authors' code does")
 
@@ -55,7 +54,7 @@ class LotteryTicket(IterativeMethod):
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Remove the share of each group with the smallest trained weights."""
         sizes = group_sizes(masks, self.scope)
-        counts = fraction_of_each(sizes, self.fraction, "reference" if self.reference_mode else self.count)  # type: ignore[arg-type]
+        counts = fraction_of_each(sizes, self.fraction, "reference" if self.reference_mode else self.count)
         if self.sparsity is not None:
             room = max(removed_at(self.sparsity, masks.total) - (masks.total - masks.active), 0)
             if cycle == self.prunings - 1 or sum(int(c.sum()) for c in counts.values()) > room:

@@ -7,8 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from howsparse.allocation import pqi_adaptive
+from howsparse.allocation.pqi_adaptive import Rounding
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, remove_smallest
+from howsparse.masks.select import Ties
 from howsparse.methods.cyclic import IterativeMethod
 from howsparse.scores import magnitude
 from howsparse.settings import setting
@@ -19,8 +21,8 @@ class SAP(IterativeMethod):
     """Prune each group by what its PQ Index says it can spare; rewind; repeat.
 
     Per group with d living weights and PQ Index I of the *trained* weights: ``r = d (1 + eta)^(-q/(q-p)) (1 -
-    I)^(pq/(q-p))`` weights must stay, and ``c = floor(min(gamma (d - ceil r), beta d))`` of the smallest go. With (p, q) =
-    (0.5, 1), eta = 0 and gamma = 1 the share removed is the PQ Index itself.
+    I)^(pq/(q-p))`` weights must stay, and ``c = floor(min(gamma (d - ceil r), beta d))`` of the smallest go. With
+    (p, q) = (0.5, 1), eta = 0 and gamma = 1 the share removed is the PQ Index itself.
 
     Example:
         >>> import torch
@@ -42,8 +44,8 @@ class SAP(IterativeMethod):
     eta: float = setting(0.0, "tolerated share of p-energy in what is dropped", at_least=0)
     gamma: float = setting(1.0, "factor on the share removed each cycle", above=0)
     beta: float = setting(0.9, "cap on the share removed each cycle", above=0, below=1)
-    rounding: str = setting("code", "count rule: as in the authors' code, or as printed", choices=("code", "paper"))
-    ties: str = setting("exact", "equal magnitudes: meet the count exactly, or keep them all", choices=("exact", "keep"))
+    rounding: Rounding = setting("code", "count rule: as in the authors' code, or as printed in the paper")
+    ties: Ties = setting("exact", "equal magnitudes: meet the count exactly, or keep them all")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,12 +60,12 @@ class SAP(IterativeMethod):
         step = pqi_adaptive(
             weights,
             masks,
-            scope=self.scope,  # type: ignore[arg-type]  # checked by the setting's choices
+            scope=self.scope,
             p=self.p,
             q=self.q,
             eta=self.eta,
             gamma=self.gamma,
             beta=self.beta,
-            rounding=self.rounding,  # type: ignore[arg-type]
+            rounding=self.rounding,
         )
-        return remove_smallest(masks, magnitude(weights), step.counts, scope=self.scope, ties=self.ties)  # type: ignore[arg-type]
+        return remove_smallest(masks, magnitude(weights), step.counts, scope=self.scope, ties=self.ties)

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from howsparse.batches import Share
 from howsparse.task import Task
+from howsparse.training.recipe import Precision
 
 Scaler = torch.amp.GradScaler
-Rule = Callable[[Task, nn.Module, Share, str, Scaler | None], Tensor]
+Rule = Callable[[Task, nn.Module, Share, Precision, Scaler | None], Tensor]
 """A training rule: ``rule(task, model, share, precision, scaler)`` fills ``.grad`` and returns the sample losses."""
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def backprop(task: Task, model: nn.Module, share: Share, precision: str, scaler: Scaler | None) -> Tensor:
+def backprop(task: Task, model: nn.Module, share: Share, precision: Precision, scaler: Scaler | None) -> Tensor:
     """Ordinary gradients of the mean loss of a batch.
 
     Args:
@@ -34,7 +35,7 @@ def backprop(task: Task, model: nn.Module, share: Share, precision: str, scaler:
         output, target = task.outputs(model, share.batch)
         losses = task.sample_losses(output, target)
     mean = losses.mean() if share.scale is None else losses.sum() * share.scale
-    (mean if scaler is None else scaler.scale(mean)).backward()  # type: ignore[no-untyped-call]
+    (mean if scaler is None else scaler.scale(mean)).backward()
     return losses.detach() if share.scale != 0 else losses.detach()[:0]
 
 

@@ -171,7 +171,7 @@ class Training:
     @torch.no_grad()
     def _add_l1(self) -> None:
         """Add the gradient of ``l1 * sum |w|``; at zero it is zero, so pruned weights feel nothing."""
-        trained = [w for w in self._l1_weights if w.grad is not None]
+        trained: list[Tensor] = [w for w in self._l1_weights if w.grad is not None]
         if trained:
             gradients = [w.grad for w in trained if w.grad is not None]
             torch._foreach_add_(gradients, torch._foreach_sign(trained), alpha=self.recipe.l1)
@@ -188,9 +188,7 @@ class Training:
         metric = self.task.metric
         if self.best is not None:
             better = (
-                held_out.loss < self.best.loss
-                if metric is None
-                else metric.better(held_out.metric, self.best.metric)
+                held_out.loss < self.best.loss if metric is None else metric.better(held_out.metric, self.best.metric)
             )
             if not better:
                 return
@@ -200,6 +198,6 @@ class Training:
     def _refuse_divergence(self, loss: float, rate: float, step: int) -> None:
         if loss != loss or loss in (float("inf"), float("-inf")):
             raise DivergedError(
-                f"training diverged in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {rate:.4g}: "
-                "the loss or a weight is not finite. A lower learning rate, a warm-up or gradient clipping usually helps."
+                f"training diverged in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {rate:.4g}:"
+                " the loss or a weight is not finite. A lower learning rate, a warm-up or gradient clipping usually helps."
             )

@@ -1,6 +1,8 @@
 """One process or several: the little that training needs of ``torch.distributed``."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,23 @@ def rank() -> int:
 def world() -> int:
     """Number of processes, 1 when alone."""
     return dist.get_world_size() if _several() else 1
+
+
+@contextmanager
+def joined(device: str) -> Iterator[str]:
+    """Join the other processes if ``torchrun`` started this one; yields the device this process should use."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield device
+        return
+    cuda = device.startswith("cuda")
+    mine = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
+    if cuda:
+        torch.cuda.set_device(mine)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield mine
+    finally:
+        dist.destroy_process_group()
 
 
 def sum_over_processes(values: Tensor) -> Tensor:

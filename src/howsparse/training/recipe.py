@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from howsparse.errors import HowsparseError
 from howsparse.settings import check_settings, setting, to_plain
 
+Precision = Literal["float32", "bfloat16", "float16"]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -30,22 +31,22 @@ class Recipe:
 
     epochs: int = setting(10, "epochs of training in every cycle", at_least=0)
     dense_epochs: int | None = setting(None, "epochs before the first pruning (default: as --epochs)", at_least=0)
-    optimizer: str | OptimizerFactory = setting("sgd", "sgd, adam or adamw; in Python also a function of the parameters")
+    optimizer: str | OptimizerFactory = setting(
+        "sgd", "sgd, adam or adamw; in Python also a function of the parameters"
+    )
     lr: float = setting(0.05, "learning rate at its highest", above=0)
     momentum: float = setting(0.9, "momentum of sgd", at_least=0, below=1)
     nesterov: bool = setting(True, "Nesterov's form of momentum")
     weight_decay: float = setting(5e-4, "weight decay on all parameters", at_least=0)
     l1: float = setting(0.0, "L1 penalty on the prunable weights: adds l1 * sum |w| to the loss", at_least=0)
-    schedule: str = setting(
-        "cosine", "course of the learning rate", choices=("cosine", "linear", "constant", "milestones")
-    )
-    milestones: tuple[float, ...] = setting((0.5, 0.75), "where the milestones schedule drops, as shares of the training")
+    schedule: Literal["cosine", "linear", "constant", "milestones"] = setting("cosine", "course of the learning rate")
+    milestones: tuple[float, ...] = setting((0.5, 0.75), "where the milestones schedule drops, as shares")
     drop: float = setting(0.1, "factor at each milestone", above=0, at_most=1)
-    per: str = setting("epoch", "change the learning rate once an epoch or every step", choices=("epoch", "step"))
+    per: Literal["epoch", "step"] = setting("epoch", "change the learning rate once an epoch or every step")
     warmup: float = setting(0.0, "epochs of linear warm-up, counted per step", at_least=0)
     clip: float | None = setting(1.0, "limit of the total gradient norm (none: no limit)", above=0)
-    precision: str = setting("float32", "arithmetic of forward passes", choices=("float32", "bfloat16", "float16"))
-    keep: str = setting("best", "weights that count: best epoch on validation data, or last", choices=("best", "last"))
+    precision: Precision = setting("float32", "arithmetic of forward passes")
+    keep: Literal["best", "last"] = setting("best", "weights that count: best epoch on held-out data, or last")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -92,7 +93,7 @@ class Recipe:
 
     def to_plain(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {**to_plain(self), "milestones": list(self.milestones)}
+        return to_plain(self)
 
 
 def _sgd(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -86,7 +86,8 @@ def load_data(spec: str) -> Data:
     name, _, place = spec.partition(":")
     if name in DATASETS:
         return _read(name, place)
-    if not spec.rpartition(":")[2].isidentifier() or (near(name, DATASETS) and not _may_be_module(name)):
+    misspelt = near(name, DATASETS) and not _may_be_module(name)
+    if ":" not in spec or not spec.rpartition(":")[2].isidentifier() or misspelt:
         raise _unknown("data set", name, DATASETS)
     return _as_data(_call(spec, load_object(spec), "data"), spec)
 

@@ -1,6 +1,7 @@
 """Public CIFAR-10 checkpoints reach their published accuracy."""
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ def unpacked(file: Path, strips: int) -> tuple[npt.NDArray[np.uint8], npt.NDArra
     with np.load(file) as packed:
         raw, offsets, labels = packed["strips"].tobytes(), packed["offsets"][: strips + 1], packed["labels"]
     parts = [
-        np.asarray(image.open(io.BytesIO(raw[start:end])).convert("RGB"))
-        for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+        np.asarray(image.open(io.BytesIO(raw[start:end])).convert("RGB")) for start, end in itertools.pairwise(offsets)
     ]
     return np.concatenate(parts).reshape(-1, 32, 32, 3), labels[: 100 * strips]
 
@@ -33,8 +33,8 @@ def correct(name: str, shared: Path, strips: int) -> int:
     samples = Arrays(*unpacked(shared / "data" / "cifar10_test.npz", strips), 10, mean=MEAN, std=STD)
     right = 0
     with torch.inference_mode():
-        for chosen in torch.arange(len(samples)).split(250):
-            x, y = samples[chosen]
+        for start in range(0, len(samples), 250):
+            x, y = samples[range(start, start + 250)]
             right += int((network(x).argmax(1) == y).sum())
     return right
 

@@ -92,7 +92,7 @@ def _find(folder: Path, subfolder: str, stem: str) -> Path:
 
 def _read_idx(path: Path, *, dimensions: int) -> Pixels:
     """An IDX file of unsigned bytes: two zero bytes, type, number of dimensions, big-endian sizes, then the values."""
-    content, cut = _content(path)
+    content, complete = _content(path)
     magic = bytes((0, 0, UNSIGNED_BYTES, dimensions))
     if content[:4] != magic:
         raise HowsparseError(
@@ -102,24 +102,25 @@ def _read_idx(path: Path, *, dimensions: int) -> Pixels:
     start = 4 + 4 * dimensions
     sizes = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
     expected = start + math.prod(sizes)
-    if len(content) != expected:
+    if len(content) != expected or not complete:
         raise HowsparseError(
             f"{path}: the header announces {' x '.join(map(str, sizes))} values, so {expected} bytes in all, "
-            f"but {len(content)} bytes were found{cut}; get the file again"
+            f"but {len(content)} bytes were found"
+            f"{'' if complete else ' before the gzip stream broke off'}; get the file again"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)
 
 
-def _content(path: Path) -> tuple[bytes, str]:
-    """The file's bytes, gunzipped where needed, and a remark when the gzip stream stops early."""
+def _content(path: Path) -> tuple[bytes, bool]:
+    """The file's bytes, gunzipped where needed, and whether the gzip stream reached its end."""
     packed = path.read_bytes()
     if not packed.startswith(GZIP):
         if path.suffix == ".gz":
             raise HowsparseError(f"{path}: not a gzip file (it begins with {packed[:4].hex() or 'nothing'})")
-        return packed, ""
+        return packed, True
     stream = zlib.decompressobj(wbits=31)
     try:
         content = stream.decompress(packed)
     except zlib.error as error:
         raise HowsparseError(f"{path}: damaged gzip file ({error}); get the file again") from error
-    return content, "" if stream.eof else " before the gzip stream broke off"
+    return content, stream.eof

@@ -1,0 +1,6 @@
+"""``python -m howsparse``."""
+
+from howsparse.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Progress of a run: bars in a terminal, a line an epoch or a cycle elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from howsparse.training import Callback
+
+
+class Bars(Callback):
+    """Two bars, all steps of the run and the current epoch, with a line for every cycle above them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._plan: dict[str, Any] = {}
+        self._cycle = 0
+
+    def on_start(self, plan: dict[str, Any]) -> None:
+        """Say what it will cost, then show the bars."""
+        self._plan, self._cycle = plan, plan["cycle"]
+        self._console.print(cost_line(plan), highlight=False)
+        left = sum(plan["epochs"][self._cycle :])
+        self._run = self._progress.add_task("run", total=max(left, 1), note="epochs")
+        self._epoch = self._progress.add_task("epoch", total=plan["steps_per_epoch"], note="steps")
+        self._progress.start()
+
+    def on_step(self, epoch: int, step: int, steps: int) -> None:
+        """Move the epoch's bar."""
+        epochs = self._plan["epochs"][self._cycle]
+        name = f"cycle {self._cycle}, {epoch + 1}/{epochs}"
+        self._progress.update(self._epoch, completed=step, total=steps, description=name)
+
+    def on_epoch(self, record: dict[str, Any]) -> None:  # noqa: ARG002
+        """Move the run's bar."""
+        self._progress.advance(self._run)
+
+    def on_cycle(self, record: dict[str, Any]) -> None:
+        """A line about the cycle."""
+        self._cycle = record["cycle"] + 1
+        self._console.print(cycle_line(record, self._plan), highlight=False)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        self._progress.stop()
+
+
+class Lines(Callback):
+    """Plain lines, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._plan: dict[str, Any] = {}
+        self._last = time.monotonic()
+
+    def on_start(self, plan: dict[str, Any]) -> None:
+        """Say what it will cost."""
+        self._plan = plan
+        click.echo(cost_line(plan), err=True)
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """At most one line every ten seconds."""
+        if time.monotonic() - self._last > 10:
+            self._last = time.monotonic()
+            click.echo(f"cycle {record['cycle']} epoch {record['epoch'] + 1} loss {record['train_loss']:.4f}", err=True)
+
+    def on_cycle(self, record: dict[str, Any]) -> None:
+        """A line about the cycle."""
+        click.echo(cycle_line(record, self._plan), err=True)
+
+    def stop(self) -> None:
+        """Nothing to take away."""
+
+
+def observer() -> Bars | Lines:
+    """Bars in a terminal, lines elsewhere; always on standard error."""
+    return Bars(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+
+
+def cost_line(plan: dict[str, Any]) -> str:
+    """What a run will cost, before it starts."""
+    left = plan["epochs"][plan["cycle"] :]
+    start = f"resuming at cycle {plan['cycle']}: " if plan["cycle"] else ""
+    return (
+        f"{start}{plan['prunable']:,} prunable weights; {len(left)} trainings, {sum(left)} epochs, "
+        f"{sum(left) * plan['steps_per_epoch']:,} steps"
+    )
+
+
+def cycle_line(record: dict[str, Any], plan: dict[str, Any]) -> str:
+    """One cycle in a line."""
+    name = plan.get("metric") or "loss"
+    key = "metric" if plan.get("metric") else "loss"
+    parts = [f"cycle {record['cycle']:>2}", f"sparsity {record['sparsity']:.4f}"]
+    for split in ("val", "test"):
+        value = (record[split] or {}).get(key)
+        if value is not None:
+            parts.append(f"{split} {name} {value:.4f}")
+    parts.append(f"PQI {record['pqi']:.4f}" if record["pqi"] is not None else "PQI undefined")
+    return "  ".join(parts)

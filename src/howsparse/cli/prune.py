@@ -1,0 +1,227 @@
+"""``howsparse prune``: its flags are the settings of the recipe and of every method."""
+
+import functools
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+import torch
+
+from howsparse.cli.options import NONE, settings_options
+from howsparse.cli.progress import observer
+from howsparse.errors import HowsparseError
+from howsparse.methods import Method, method_class, registered
+from howsparse.pruning import PruneResult, prune
+from howsparse.settings import nearest, settings_of
+from howsparse.task import Task, cross_entropy, input_and_target
+from howsparse.training import Callback, Recipe, processes
+from howsparse.weights import load_weights
+from howsparse.zoo import build_model, load_data
+
+HELP = """Prune a network and write a run directory with a report.
+
+The same command on the directory of a run that was stopped resumes it; on a finished run it returns at once.
+
+\b
+  howsparse prune --model mlp --data digits --method sap --cycles 8 --epochs 5 --out runs/first
+  howsparse prune --model nets.py:make --data nets.py:data --weights trained.safetensors \\
+                  --method one-shot --sparsity 0.9 --epochs 3 --lr 0.01 --out runs/mine
+  howsparse prune --config run.toml --out runs/again
+
+--data FOLDER forms and names: howsparse data. Methods: howsparse methods. A configuration file holds the same settings
+under the flags' names (model = "mlp", epochs = 5, ...); flags win."""
+
+
+def prune_command() -> click.Command:
+    """The command, with a flag for every setting of the recipe and of all registered methods."""
+    methods, _ = registered()
+    own = [
+        click.Option(["--model"], required=True, help="built-in name, package.module:function or file.py:function"),
+        click.Option(["--data"], required=True, help="built-in name with its folder, npz:FILE, or a function likewise"),
+        click.Option(["--method"], required=True, help=f"{', '.join(methods)}"),
+        click.Option(["--out"], required=True, type=click.Path(path_type=Path), help="run directory"),
+        click.Option(["--weights"], type=click.Path(path_type=Path), help="start from these trained weights"),
+        click.Option(
+            ["--batch-size"], type=click.IntRange(min=1), default=128, show_default=True, help="samples a step"
+        ),
+        click.Option(["--val-share"], type=float, default=0.1, show_default=True, help="training share held out"),
+        click.Option(["--seed"], type=int, default=0, show_default=True, help="initial weights, split, data order"),
+        click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads (default: PyTorch's choice)"),
+        click.Option(["--device"], default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps"),
+        click.Option(["--include"], multiple=True, help="prune only parameters like this (repeatable)"),
+        click.Option(["--exclude"], multiple=True, help="leave out parameters like this (repeatable)"),
+        click.Option(
+            ["--config"], type=click.Path(path_type=Path), is_eager=True, callback=_defaults, help="TOML file"
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object at the end"),
+    ]
+    recipe = settings_options({"training": Recipe})
+    method = settings_options(dict(methods))
+    taken = {option.name for option in own}
+    method = [option for option in method if option.name not in taken]
+    command = _Sectioned(
+        "prune",
+        params=[*own, *recipe, *method],
+        callback=functools.partial(_prune, recipe_fields=[option.name for option in recipe]),
+        help=HELP,
+        short_help="prune a network by any method; resumable, with a report",
+    )
+    command.sections = {"Training in each cycle": recipe, "Method": method}
+    return command
+
+
+class _Sectioned(click.Command):
+    """A command whose help shows some options under headings of their own."""
+
+    sections: Mapping[str, list[click.Option]] = MappingProxyType({})
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        set_apart = {id(option) for options in self.sections.values() for option in options}
+        own: list[click.Parameter] = [option for option in self.get_params(ctx) if id(option) not in set_apart]
+        sections: list[tuple[str, Sequence[click.Parameter]]] = [("Run", own), *self.sections.items()]
+        for title, options in sections:
+            with formatter.section(title):
+                formatter.write_dl([row for option in options if (row := option.get_help_record(ctx))])
+
+
+def _prune(  # noqa: PLR0913 - click passes every flag
+    *,
+    model: str,
+    data: str,
+    method: str,
+    out: Path,
+    weights: Path | None,
+    batch_size: int,
+    val_share: float,
+    seed: int,
+    threads: int | None,
+    device: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    as_json: bool,
+    recipe_fields: list[str],
+    config: Path | None,  # noqa: ARG001 - read before the others, see _defaults
+    **settings: Any,
+) -> None:
+    given = {name: None if value is NONE else value for name, value in settings.items() if value is not None}
+    recipe = Recipe(**_recipe_settings(given, recipe_fields, trained=weights is not None))
+    chosen = _method(method, {name: value for name, value in given.items() if name not in recipe_fields})
+    if threads:
+        torch.set_num_threads(threads)
+    with processes.joined(device) as mine:
+        task = _task(model, data, weights, batch_size=batch_size, val_share=val_share, seed=seed, device=mine)
+        with _watching() as callbacks:
+            result = prune(
+                task,
+                chosen,
+                recipe,
+                out,
+                seed=seed,
+                include=list(include) or None,
+                exclude=list(exclude) or None,
+                callbacks=callbacks,
+                origin=_origin(model, data, weights, device),
+            )
+        if processes.rank() == 0:
+            click.echo(_as_json(result, out) if as_json else f"{result}\nreport: {out / 'report.html'}")
+
+
+@contextmanager
+def _watching() -> Iterator[list[Callback]]:
+    """Progress on standard error, in one process only."""
+    if processes.rank() != 0:
+        yield []
+        return
+    shown = observer()
+    try:
+        yield [shown]
+    finally:
+        shown.stop()
+
+
+def _recipe_settings(given: Mapping[str, Any], fields: list[str], *, trained: bool) -> dict[str, Any]:
+    chosen = {name: given[name] for name in fields if name in given}
+    if trained:
+        chosen.setdefault("dense_epochs", 0)  # trained weights need no training before the first pruning
+    return chosen
+
+
+def _method(name: str, settings: Mapping[str, Any]) -> Method:
+    cls = method_class(name)
+    known = settings_of(cls)
+    for setting in settings:
+        if setting not in known:
+            flags = ["--" + field.replace("_", "-") for field in known]
+            raise HowsparseError(
+                f"method {name} has no --{setting.replace('_', '-')}; {nearest('--' + setting, flags)}"
+            )
+    return cls(**settings)
+
+
+def _task(
+    model: str, data: str, weights: Path | None, *, batch_size: int, val_share: float, seed: int, device: str
+) -> Task:
+    source = load_data(data)
+    torch.manual_seed(seed)
+    network = build_model(model, source.shape, source.classes)
+    if weights is not None:
+        load_weights(network, weights)
+    return Task(
+        network.to(device),
+        source.train,
+        source.val,
+        source.test,
+        loss=source.loss or cross_entropy,
+        forward=source.forward or input_and_target,
+        metric=source.metric,
+        batch_size=batch_size,
+        val_share=val_share,
+        seed=seed,
+        name=_short(model),
+    )
+
+
+def _origin(model: str, data: str, weights: Path | None, device: str) -> dict[str, Any]:
+    """Where a run's parts came from, for its configuration."""
+    digest = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+    return {"model": _short(model), "data": _short(data), "weights_sha256": digest, "device": device}
+
+
+def _short(spec: str) -> str:
+    """A model or data spec without folders, for files that may be published."""
+    head, colon, tail = spec.partition(":")
+    return f"{Path(head).name}{colon}{Path(tail).name}"
+
+
+def _as_json(result: PruneResult, out: Path) -> str:
+    return json.dumps(
+        {
+            "schema": "howsparse/prune/1",
+            "asked": result.asked,
+            "achieved": result.achieved,
+            "metric": {"name": result.metric_name, "dense": result.dense, "pruned": result.pruned},
+            "run": str(out),
+        }
+    )
+
+
+def _defaults(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:  # noqa: ARG001
+    """Take the settings of a configuration file as the flags' defaults."""
+    if value is None:
+        return None
+    try:
+        settings = tomllib.loads(value.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise HowsparseError(f"cannot read {value}: {error}") from error
+    names = {option.name: option for option in ctx.command.params if option.name}
+    for key in settings:
+        if key.replace("-", "_") not in names or key in ("config", "json"):
+            raise HowsparseError(f"{value}: setting {key!r} is unknown; {nearest(key, names)}")
+    ctx.default_map = {**(ctx.default_map or {}), **{key.replace("-", "_"): val for key, val in settings.items()}}
+    return value

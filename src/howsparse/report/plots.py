@@ -1,0 +1,162 @@
+"""The four plots of the report, drawn from the points in `howsparse.report.curves`."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from howsparse.report.curves import IndexCourse, Spread, Spreads, Tradeoff, TrainingCourse
+from howsparse.report.svg import ACCENT, GREY, MUTED, drawn
+from howsparse.report.wording import sentence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TINT = "#e3f0f3"  # the accent, very light
+_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
+
+
+def plot_tradeoff(curve: Tradeoff) -> str:
+    """Metric against sparsity, on an axis that is logarithmic in what remains."""
+
+    def place(sparsity: float) -> float:
+        return -math.log10(max(1 - sparsity, curve.smallest_density))
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.axhline(curve.dense, color=GREY, linewidth=1, dashes=(4, 3), label="dense")
+        merely = sorted(curve.merely_pruned)
+        axes.plot(
+            [place(x) for x, _ in merely], [y for _, y in merely], "s-", color=GREY, markersize=3.5, linewidth=1.1,
+            label="merely pruned",
+        )
+        retrained = sorted(curve.retrained)
+        axes.plot([place(x) for x, _ in retrained], [y for _, y in retrained], "o-", color=ACCENT, label="retrained")
+        if curve.answer is not None:
+            x, y = curve.answer
+            axes.plot([place(x)], [y], "o", color=ACCENT, markerfacecolor="none", markersize=11, label="answer")
+        last = max(x for x, _ in retrained + merely)
+        _sparsity_ticks(axes, last, place)
+        axes.set_xlabel("sparsity")
+        axes.set_ylabel(curve.label)
+        _legend(axes, columns=4)
+
+    return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=300)
+
+
+def _sparsity_ticks(axes: "Axes", last: float, place: Callable[[float], float]) -> None:
+    """Round sparsities, those left out that would touch their left neighbour."""
+    step = 0.1 if last < 0.5 else 0.05 if last < 0.25 else 0.01
+    candidates = _TICKS if last >= 0.5 else [i * step for i in range(11)]
+    room, ticks = place(last) / 11, [0.0]
+    for tick in candidates[1:]:
+        if tick <= last * 1.02 and place(tick) - place(ticks[-1]) >= room:
+            ticks.append(tick)
+    axes.set_xticks([place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
+
+
+def plot_indices(course: IndexCourse) -> str:
+    """PQ Index and Gini index against cycle, with the turning point."""
+
+    def draw(figure: "Figure") -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (1.6, 1)})
+        turn = course.turn
+        for axes, values, label in ((upper, course.pqi, "PQ Index"), (lower, course.gini, "Gini index")):
+            if turn.confirmed:
+                axes.axvspan(turn.low, turn.high, color=_TINT, linewidth=0)
+                axes.axvline(turn.cycle, color=ACCENT, linewidth=1, dashes=(4, 3))
+            axes.plot(course.cycles, values, "o-", color=ACCENT if axes is upper else GREY, markersize=3.5)
+            axes.set_ylabel(label)
+        if not turn.confirmed:
+            upper.plot(turn.cycle, course.pqi[turn.cycle], "o", color=ACCENT, markerfacecolor="none", markersize=11)
+        _name_phases(upper, course)
+        lower.set_xlabel("cycle")
+        lower.xaxis.get_major_locator().set_params(integer=True)
+        figure.align_ylabels()
+
+    return drawn("indices", "PQ Index and Gini index against cycle", draw, height=300)
+
+
+def _name_phases(axes: "Axes", course: IndexCourse) -> None:
+    """Write each phase above its cycles, where there is room for the word."""
+    if not course.turn.confirmed:
+        return
+    whole = course.cycles[-1] - course.cycles[0]
+    for phase, first, last in course.spans:
+        if (last - first) / whole >= 0.2:
+            place = ((first + last) / 2, 1.03)
+            axes.annotate(phase, place, xycoords=("data", "axes fraction"), ha="center", color=MUTED, fontsize=9)
+
+
+def plot_spreads(found: Spreads) -> str:
+    """Histograms of living weights, dense and shown, as weights per unit of value."""
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.stairs(found.dense.per(found.unit), found.dense.edges, fill=True, color="#dce1e5", label="dense")
+        if found.shown is not None:
+            axes.stairs(found.shown.per(found.unit), found.shown.edges, color=ACCENT, linewidth=1.4, label=found.label)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.5 * min(_smallest(s, found.unit) for s in (found.dense, found.shown) if s is not None))
+        axes.yaxis.set_major_formatter(_thousands)
+        axes.minorticks_off()
+        axes.set_xlabel("weight")
+        axes.set_ylabel(f"weights per {found.unit:g}")
+        _legend(axes, columns=2)
+
+    return drawn("spreads", "Histograms of the weights", draw, height=300)
+
+
+def _smallest(spread: Spread, unit: float) -> float:
+    """What one weight in a bin comes to."""
+    return unit / spread.width
+
+
+def _thousands(value: float, position: int) -> str:  # noqa: ARG001 - matplotlib's signature
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def plot_training(course: TrainingCourse) -> str:
+    """Held-out metric and training loss over the epochs of all cycles."""
+
+    def draw(figure: "Figure") -> None:
+        epochs = [i + 1 for i in range(len(course.losses))]
+        panels = [(course.losses, "training loss", GREY)]
+        if course.held_out:
+            panels.insert(0, (course.held_out, course.held_out_label, ACCENT))
+        rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (values, label, color) in zip(rows, panels, strict=True):
+            _mark_cycles(axes, course)
+            axes.plot(epochs, values, color=color, linewidth=1.2)
+            axes.set_ylabel(label)
+        _logarithmic_if_wide(rows[-1], course.losses)
+        rows[-1].set_xlabel("epoch")
+        rows[-1].xaxis.get_major_locator().set_params(integer=True)
+        figure.align_ylabels()
+
+    return drawn("training", "Training loss and held-out metric against epoch", draw, height=300)
+
+
+def _mark_cycles(axes: "Axes", course: TrainingCourse) -> None:
+    """A hairline where a cycle begins, and the cycle shown shaded."""
+    axes.grid(visible=False, axis="x")
+    if course.shown is not None:
+        axes.axvspan(course.shown[0] + 0.5, course.shown[1] + 0.5, color=_TINT, linewidth=0)
+    for start in course.starts[1:]:
+        axes.axvline(start + 0.5, color="#e4e8eb", linewidth=0.8)
+
+
+def _logarithmic_if_wide(axes: "Axes", values: tuple[float, ...]) -> None:
+    known = [value for value in values if not math.isnan(value)]
+    if known and min(known) > 0 and max(known) > 20 * min(known):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain)
+        axes.minorticks_off()
+
+
+def _plain(value: float, position: int) -> str:  # noqa: ARG001 - matplotlib's signature
+    return f"{value:g}"
+
+
+def _legend(axes: "Axes", columns: int) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.3, borderpad=0.1)

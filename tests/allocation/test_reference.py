@@ -1,0 +1,142 @@
+"""SAP's counts and masks, and the lottery baselines, against the reference vectors."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from howsparse import Masks
+from howsparse.allocation import fraction_of_each, pqi_adaptive, share_of
+from howsparse.masks import group_sizes, remove_smallest
+from howsparse.measures import gini
+from howsparse.scores import magnitude
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "reference"
+
+
+@cache
+def cases(name: str, key: str):
+    path = SHARED / f"{name}.json"
+    return json.loads(path.read_text())[key] if path.exists() else []
+
+
+def network(case):
+    weights, masks = {}, {}
+    for name, p in case["params"].items():
+        if p["prunable"]:
+            weights[name] = torch.tensor(p["data"], dtype=torch.float64).reshape(p["shape"])
+            masks[name] = bits(p["mask_in"], p["shape"])
+    return weights, Masks(masks)
+
+
+def bits(text, shape):
+    return torch.tensor([c == "1" for c in text]).reshape(shape)
+
+
+def by_group(counts, case):
+    """Our per-tensor counts in the order and naming of the case's groups."""
+    found = {}
+    for group, values in counts.items():
+        if case["scope"] == "neuron":
+            found |= {f"{group}#{row}": values[row].item() for row in range(len(values))}
+        else:
+            found[group] = values.item()
+    return found
+
+
+@pytest.mark.parametrize("case", [c for c in cases("sap_vectors", "prune") if c["mode"] == "si"], ids=lambda c: c["id"])
+def test_sap(case) -> None:
+    weights, masks = network(case)
+    knobs = {k: case[k] for k in ("p", "q", "eta", "gamma", "beta")}
+    step = pqi_adaptive(weights, masks, scope=case["scope"], **knobs)
+    on_paper = pqi_adaptive(weights, masks, scope=case["scope"], rounding="paper", **knobs)
+    found = {key: by_group(getattr(step, key), case) for key in ("sizes", "index", "bound", "counts")}
+    paper = by_group(on_paper.counts, case)
+    for group in case["groups"]:
+        name = group["group"]
+        assert found["sizes"][name] == group["d"]
+        assert found["counts"][name] == group["c"]
+        assert paper[name] == group["c_paper"]
+        if group["pqi"] is not None:
+            assert found["index"][name] == pytest.approx(group["pqi"], abs=1e-12)
+            assert found["bound"][name] == pytest.approx(group["r"], rel=1e-9)
+            assert abs(found["counts"][name] - group["official_num_prune"]) <= 1  # their float32 floor loses one
+    check_masks(case, weights, masks, step.counts)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in cases("sap_vectors", "prune") if c["mode"] in ("lt", "os")], ids=lambda c: c["id"]
+)
+def test_lottery_and_ladder_share_one_rule(case) -> None:
+    weights, masks = network(case)
+    counts = fraction_of_each(group_sizes(masks, case["scope"]), case["P"], "quantile")
+    found = by_group(counts, case)
+    assert {g["group"]: g["c"] for g in case["groups"]} == {g["group"]: found[g["group"]] for g in case["groups"]}
+    check_masks(case, weights, masks, counts)
+
+
+def check_masks(case, weights, masks, counts) -> None:
+    scores = magnitude(weights)
+    for ties, key in (("exact", "mask_exact_count"), ("keep", "mask_keep_ties")):
+        new = remove_smallest(masks, scores, counts, scope=case["scope"], ties=ties)
+        assert new == Masks({n: bits(text, new[n].shape) for n, text in case[key].items()})
+    assert remove_smallest(masks, scores, counts, scope=case["scope"]).active == case["remaining_exact"]
+    if case["scope"] == "global" and case["mode"] == "si":
+        ours = float(gini(list(weights.values()), list(masks.values())))
+        assert ours == pytest.approx(case["groups"][0]["gini"], abs=1e-12)
+
+
+@pytest.mark.parametrize("path", cases("sap_vectors", "trajectories"), ids=lambda c: c["id"])
+def test_trajectories(path) -> None:
+    by_id = {c["id"]: c for c in cases("sap_vectors", "prune")}
+    previous = None
+    for step in path["steps"]:
+        case = by_id[step["case"]]
+        weights, masks = network(case)
+        if previous is not None:
+            assert masks == previous
+        knobs = {k: case[k] for k in ("p", "q", "eta", "gamma", "beta")}
+        counts = pqi_adaptive(weights, masks, scope=case["scope"], **knobs).counts
+        previous = remove_smallest(masks, magnitude(weights), counts, scope=case["scope"])
+        assert previous.active == step["remaining_after"]
+        assert previous.density == pytest.approx(step["fraction_after"], abs=1e-12)
+
+
+def lottery_cases(kind):
+    return [c for c in cases("methods_vectors", "cases") if c["kind"] == kind]
+
+
+@pytest.mark.parametrize("case", lottery_cases("iterative_global_magnitude"), ids=lambda c: c["id"])
+def test_iterative_global_magnitude(case) -> None:
+    """The official rule: one weight more each round, ignored tensors counted in the budget but never pruned."""
+    shapes, ignored = case["inputs"]["shapes"], case["inputs"]["ignore"]
+    names = [n for n in shapes if n != ignored]
+    left_out = 0 if ignored is None else torch.Size(shapes[ignored]).numel()
+    masks = Masks({n: torch.ones(shapes[n], dtype=torch.bool) for n in names})
+    for weights, expected, left in zip(
+        case["inputs"]["rounds"], case["expected"]["masks"], case["expected"]["remaining"], strict=True
+    ):
+        tensors = {n: torch.tensor(weights[n]).reshape(shapes[n]) for n in names}
+        count = share_of(masks.active + left_out, case["inputs"]["fraction"], "reference")
+        masks = remove_smallest(masks, magnitude(tensors), {"global": torch.tensor(count)}, scope="global")
+        assert masks.active + left_out == left
+        assert masks == Masks({n: torch.tensor(expected[n]).reshape(shapes[n]) for n in names})
+
+
+@pytest.mark.parametrize("case", lottery_cases("remaining_counts"), ids=lambda c: c["id"])
+def test_remaining_counts(case) -> None:
+    inputs = case["inputs"]
+    for rule, key in (("ceil", "exact"), ("reference", "official")):
+        left = [inputs["numel"]]
+        for _ in range(inputs["rounds"]):
+            left.append(left[-1] - share_of(left[-1], inputs["fraction"], rule))
+        assert left == case["expected"][key]
+
+
+def test_the_vectors_are_all_here(shared) -> None:
+    assert shared.is_dir()
+    assert len(cases("sap_vectors", "prune")) == 27
+    assert len(cases("sap_vectors", "trajectories")) == 2
+    assert [len(lottery_cases(k)) for k in ("iterative_global_magnitude", "remaining_counts")] == [2, 2]
