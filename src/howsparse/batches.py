@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, default_collate
 
 from howsparse.errors import HowsparseError
 
@@ -162,9 +162,10 @@ class Batches:
     def _load(self, chunks: list[list[int]]) -> Iterable[Any]:
         """Batches of the given samples; data sets that can gather a whole batch at once are asked to."""
         assert self.dataset is not None
-        if getattr(self.dataset, "gathers_batches", False):
-            return (self.dataset[chunk] for chunk in chunks)
         loader = self._loader
+        collates = loader is not None and loader.collate_fn is not default_collate
+        if _gathers(self.dataset) and not collates and (loader is None or loader.num_workers == 0):
+            return (self.dataset[chunk] for chunk in chunks)
         return DataLoader(
             self.dataset,
             batch_sampler=chunks,
@@ -180,6 +181,11 @@ class Batches:
         for position, batch in enumerate(self._source):
             if position >= skip:
                 yield Share(batch, None)
+
+
+def _gathers(dataset: Dataset[Any]) -> bool:
+    """Whether a list of indices gives a whole batch at once, the same as collating single samples would."""
+    return getattr(dataset, "gathers_batches", False) or type(dataset) is TensorDataset
 
 
 def _map_style(source: Any) -> Dataset[Any] | None:

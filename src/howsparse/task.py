@@ -78,7 +78,7 @@ class Task:
     Args:
         model: the network; pruned and trained in place.
         train: training data: a DataLoader, a map-style dataset, or an iterable of batches. It may shuffle and augment.
-        val: held-out data by which decisions are made. Without it, ``val_share`` of map-style training data is held out.
+        val: held-out data by which decisions are made. Without it, ``val_share`` of map-style ``train`` is held out.
         test: data that is only ever reported.
         loss: ``loss(output, target) -> per-sample values``; the mean is taken by us.
         forward: ``forward(model, batch) -> (output, target)``.

@@ -143,12 +143,6 @@ def test_errors_name_what_is_wrong(
         measure(*arguments, **options)  # type: ignore[arg-type]
 
 
-def test_quantised_weights_are_refused() -> None:
-    # Built from its integer form, since float tensors can no longer be quantised without a warning.
-    with pytest.raises(HowsparseError, match=r"w: weights of type torch\.int8 .* dequantise"):
-        measure({"w": torch.ones(2, 2, dtype=torch.int8)})
-
-
 def test_weights_by_name() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Embedding(5, 6), nn.LSTM(3, 2))
     names = list(weights_by_name(net.state_dict()))

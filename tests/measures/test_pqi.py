@@ -121,7 +121,7 @@ def test_float32_scales_do_not_under_or_overflow(scale: float) -> None:
     same(pqi(w), pqi(random(300)), 1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("dim", [None, 1])
 def test_low_precision_is_exact_for_the_stored_values(dtype: torch.dtype, dim: int | None) -> None:
     w, mask = random(20, 30, dtype=dtype), random_mask(20, 30)
@@ -266,8 +266,9 @@ def test_close_orders_warn() -> None:
 @pytest.mark.parametrize("function", [pqi, gini])
 @pytest.mark.parametrize("dim", [None, 1])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_non_finite_weights(function: object, dim: int | None, bad: float) -> None:
-    w, mask = random(3, 4), torch.ones(3, 4, dtype=torch.bool)
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.float64])
+def test_non_finite_weights(function: object, dim: int | None, bad: float, dtype: torch.dtype) -> None:
+    w, mask = random(3, 4, dtype=dtype), torch.ones(3, 4, dtype=torch.bool)
     w[0, 0] = w[1, 2] = w[2, 3] = bad
     mask[0, 0] = False
     with pytest.raises(HowsparseError, match=r"2 of 12 weights .* first at index \(1, 2\)"):

@@ -185,8 +185,7 @@ def _block_sums(piece: Tensor, active: Tensor | None, buffer: Tensor, p: float, 
     block = entries.load(piece, buffer)
     count = piece.new_full(piece.shape[:1], piece.shape[1], dtype=torch.int64)
     if active is not None:
-        count = active.sum(-1)
-        entries.silence(block, active)
+        count = entries.silence(block, active)
     scale = block.amax(-1)
     block.div_(torch.where(scale > 0, scale, 1.0).unsqueeze(-1))
     sum_q = (block if q == 1 else block.pow(q)).sum(-1)

@@ -38,7 +38,7 @@ def plot_tradeoff(curve: Tradeoff) -> str:
         last = max(x for x, _ in retrained + merely)
         _sparsity_ticks(axes, last, place)
         axes.set_xlabel("sparsity")
-        axes.set_ylabel(curve.label)
+        axes.set_ylabel(_fitting(curve.label, 44))
         _legend(axes, columns=4)
 
     return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=300)
@@ -46,11 +46,11 @@ def plot_tradeoff(curve: Tradeoff) -> str:
 
 def _sparsity_ticks(axes: "Axes", last: float, place: Callable[[float], float]) -> None:
     """Round sparsities, those left out that would touch their left neighbour."""
-    step = 0.1 if last < 0.5 else 0.05 if last < 0.25 else 0.01
+    step = 0.1 if last > 0.25 else 0.05 if last > 0.1 else 0.01 if last > 0.02 else 0.002
     candidates = _TICKS if last >= 0.5 else [i * step for i in range(11)]
     room, ticks = place(last) / 11, [0.0]
     for tick in candidates[1:]:
-        if tick <= last * 1.02 and place(tick) - place(ticks[-1]) >= room:
+        if place(tick) <= place(last) * 1.02 and place(tick) - place(ticks[-1]) >= room:
             ticks.append(tick)
     axes.set_xticks([place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
 
@@ -128,7 +128,7 @@ def plot_training(course: TrainingCourse) -> str:
         for axes, (values, label, color) in zip(rows, panels, strict=True):
             _mark_cycles(axes, course)
             axes.plot(epochs, values, color=color, linewidth=1.2)
-            axes.set_ylabel(label)
+            axes.set_ylabel(_fitting(label, 22))
         _logarithmic_if_wide(rows[-1], course.losses)
         rows[-1].set_xlabel("epoch")
         rows[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -156,6 +156,11 @@ def _logarithmic_if_wide(axes: "Axes", values: tuple[float, ...]) -> None:
 
 def _plain(value: float, position: int) -> str:  # noqa: ARG001 - matplotlib's signature
     return f"{value:g}"
+
+
+def _fitting(label: str, letters: int) -> str:
+    """A label cut to the height of its panel; the headings have it in full."""
+    return label if len(label) <= letters else label[: letters - 1].rstrip() + "…"
 
 
 def _legend(axes: "Axes", columns: int) -> None:

@@ -198,6 +198,6 @@ class Training:
     def _refuse_divergence(self, loss: float, rate: float, step: int) -> None:
         if loss != loss or loss in (float("inf"), float("-inf")):
             raise DivergedError(
-                f"training diverged in epoch {self.epoch}, step {step + 1} of {self.steps}, at learning rate {rate:.4g}:"
-                " the loss or a weight is not finite. A lower learning rate, a warm-up or gradient clipping usually helps."
+                f"training diverged in epoch {self.epoch}, step {step + 1} of {self.steps}, learning rate {rate:.4g}: "
+                "the loss or a weight is not finite. A lower learning rate, a warm-up or gradient clipping often helps."
             )

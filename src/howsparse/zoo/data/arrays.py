@@ -48,6 +48,8 @@ class Arrays(Dataset[tuple[Tensor, Tensor]]):
         (torch.Size([2, 1, 1, 2]), tensor([1, 0]))
     """
 
+    gathers_batches = True  # tells howsparse.batches that a list of indices gives a whole batch
+
     def __init__(
         self,
         images: npt.NDArray[Any] | Tensor,

@@ -1,0 +1,183 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
+
+from howsparse import HowsparseError, Metric, Task
+from howsparse.batches import Batches
+from howsparse.task import squared_error, to_device
+from howsparse.training import evaluate
+
+
+class Plain(Dataset):
+    """A dataset with augmentation that can be switched off."""
+
+    def __init__(self, noisy: bool = True) -> None:
+        self.noisy = noisy
+
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, i: int):
+        return torch.tensor([float(i) + (torch.rand(1).item() if self.noisy else 0)]), i % 2
+
+    def plain(self) -> "Plain":
+        return Plain(noisy=False)
+
+
+def seen(batches) -> list[int]:
+    return [int(v) for batch in batches for v in batch[0].reshape(-1).tolist()]
+
+
+def order(data: Batches, seed: int, **kw) -> list[list[int]]:
+    return [[int(v) for v in share.batch[0].reshape(-1).tolist()] for share in data.shuffled(seed, **kw)]
+
+
+LOADERS = {
+    "dataset": lambda: TensorDataset(torch.arange(50.0)),
+    "own dataset": Plain,
+    "shuffling loader": lambda: DataLoader(TensorDataset(torch.arange(50.0)), batch_size=8, shuffle=True),
+    "workers": lambda: DataLoader(Plain(), batch_size=8, shuffle=True, num_workers=1),
+    "own sampler": lambda: DataLoader(Plain(), batch_size=8, sampler=SubsetRandomSampler(range(50))),
+    "own batch sampler": lambda: DataLoader(
+        Plain(), batch_sampler=BatchSampler(SubsetRandomSampler(range(50)), 8, drop_last=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_order_follows_from_the_seed(kind) -> None:
+    data = Batches(LOADERS[kind](), batch_size=8)
+    first, again, other = (list(data.shuffled(s)) for s in (3, 3, 4))
+    assert [torch.equal(a.batch[0], b.batch[0]) for a, b in zip(first, again, strict=True)] == [True] * 7
+    assert any(not torch.equal(a.batch[0], b.batch[0]) for a, b in zip(first, other, strict=True))
+    assert sorted(seen(share.batch for share in first)) == list(range(50))
+    assert len(data) == 7
+
+
+def test_a_loader_that_does_not_shuffle_is_read_in_order() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(20.0)), batch_size=6, drop_last=True)
+    assert order(Batches(loader), 1) == [list(range(6)), list(range(6, 12)), list(range(12, 18))]
+
+
+def test_skipping_resumes_the_same_pass() -> None:
+    data = Batches(LOADERS["dataset"](), batch_size=8)
+    assert order(data, 5, skip=3) == order(data, 5)[3:]
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_shares_make_up_each_batch(world) -> None:
+    data = Batches(TensorDataset(torch.arange(17.0)), batch_size=4)
+    whole = order(data, 2)
+    shares = [list(data.shuffled(2, rank=r, world=world)) for r in range(world)]
+    for step, batch in enumerate(whole):
+        parts = [shares[r][step] for r in range(world)]
+        real = [int(v) for s in parts if s.scale for v in s.batch[0].tolist()]
+        assert sorted(real) == sorted(batch)
+        total = sum(float(s.batch[0].sum()) * s.scale for s in parts) / world  # averaging gradients over processes
+        assert total == pytest.approx(sum(batch) / len(batch))
+
+
+def test_hold_out_is_disjoint_seeded_and_plain() -> None:
+    rest, held = Batches(Plain(), batch_size=8).hold_out(0.2, seed=1)
+    val = seen(held.ordered())
+    assert len(val) == 10
+    assert val == sorted(val)
+    assert not set(val) & set(seen(share.batch for share in rest.shuffled(0)))
+    again = seen(Batches(Plain(), batch_size=8).hold_out(0.2, seed=1)[1].ordered())
+    assert again == val
+    other = seen(Batches(Plain(), batch_size=8).hold_out(0.2, seed=2)[1].ordered())
+    assert other != val
+    values = torch.cat([batch[0] for batch in held.ordered()])
+    assert torch.equal(values, values.round())  # no augmentation
+
+
+def test_calibration_pass_is_frozen_and_covers_the_training_samples() -> None:
+    task = Task(nn.Linear(1, 2), Plain(), batch_size=8)
+    a, b = (torch.cat([batch[0] for batch in task.calib.ordered()]) for _ in range(2))
+    assert torch.equal(a, b)
+    assert torch.equal(a, a.round())
+    assert len(a) == task.train.samples == 45
+
+
+def test_iterables_must_bring_val() -> None:
+    batches = [(torch.randn(4, 3), torch.randint(0, 2, (4,))) for _ in range(3)]
+    with pytest.raises(HowsparseError, match="bring held-out data"):
+        Task(nn.Linear(3, 2), batches)
+    task = Task(nn.Linear(3, 2), batches, val=batches)
+    assert evaluate(task, task.val).samples == 12
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(batches)
+
+    with pytest.raises(HowsparseError, match="needs a length"):
+        len(Batches(Stream()))
+    with pytest.raises(HowsparseError, match="read only once"):
+        Task(nn.Linear(3, 2), iter(batches))
+    with pytest.raises(HowsparseError, match="the data set is empty"):
+        Batches(TensorDataset(torch.zeros(0)))
+    with pytest.raises(HowsparseError, match=r"val_share = 1\.5"):
+        Task(nn.Linear(3, 2), batches, val_share=1.5)
+
+
+def test_regression_restoration_and_ratios() -> None:
+    """Nothing assumes class labels: squared error, and a metric that is a ratio of sums."""
+    torch.manual_seed(0)
+    x = torch.randn(30, 5)
+    y = 2 * x
+    nmse = Metric(
+        "nmse",
+        lambda out, t: torch.stack([((out - t) ** 2).sum(1), (t**2).sum(1)], dim=1),
+        higher_is_better=False,
+        finish=lambda mean: float(mean[0] / mean[1]),
+    )
+    task = Task(nn.Identity(), TensorDataset(x, y), loss=squared_error, metric=nmse, batch_size=7)
+    found = evaluate(task, Batches(TensorDataset(x, y), batch_size=7))
+    assert found.metric == pytest.approx(0.25)
+    assert found.loss == pytest.approx(float(x.square().mean()), rel=1e-6)
+    assert nmse.better(0.1, 0.2)
+    assert not nmse.better(0.2, 0.2)
+    assert nmse.better(0.2, float("nan"))
+
+
+def test_language_model_batches() -> None:
+    """Logits (B, V, T), targets (B, T), batches as dictionaries."""
+    tokens = torch.randint(0, 7, (6, 9))
+    batches = [{"ids": tokens[:4]}, {"ids": tokens[4:]}]
+    model = nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 7))
+    task = Task(
+        model, batches, val=batches, forward=lambda m, b: (m(b["ids"][:, :-1]).transpose(1, 2), b["ids"][:, 1:])
+    )  # fmt: skip
+    logits = model(tokens[:, :-1]).detach()
+    expected = nn.functional.cross_entropy(logits.reshape(-1, 7), tokens[:, 1:].reshape(-1))
+    found = evaluate(task, task.val)
+    assert found.loss == pytest.approx(float(expected), rel=1e-6)
+    assert found.metric == pytest.approx(float((logits.argmax(-1) == tokens[:, 1:]).double().mean()))
+    assert found.samples == 6
+
+
+def test_a_loss_that_averages_is_refused(points) -> None:
+    task = Task(nn.Linear(12, 2), points, loss=nn.functional.cross_entropy)
+    with pytest.raises(HowsparseError, match="one value per sample"):
+        evaluate(task, task.train)
+
+
+def test_evaluation_does_not_depend_on_batches_and_restores_the_mode(points) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+    found = [evaluate(Task(model, points, batch_size=b), Batches(points, batch_size=b)) for b in (3, 64, 200)]
+    assert model.training
+    assert found[0].metric == found[1].metric == found[2].metric
+    assert found[0].loss == pytest.approx(found[2].loss, rel=1e-6)
+
+
+def test_to_device_keeps_structure() -> None:
+    from collections import namedtuple
+
+    Pair = namedtuple("Pair", "x y")  # noqa: PYI024
+    moved = to_device({"a": [torch.ones(1), "text"], "b": Pair(torch.zeros(1), 3)}, torch.device("meta"))
+    assert moved["a"][0].is_meta
+    assert moved["a"][1] == "text"
+    assert moved["b"].x.is_meta
+    assert moved["b"].y == 3
