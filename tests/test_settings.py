@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from howsparse import SAP, HowsparseError, LotteryTicket, OneShot, Recipe
-from howsparse.settings import check_settings, nearest, setting, settings_of
+from howsparse.settings import check_settings, setting, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +66,3 @@ def test_right_values() -> None:
 def test_methods_and_recipes_check_themselves(make, message) -> None:
     with pytest.raises(HowsparseError, match=message):
         make()
-
-
-def test_nearest() -> None:
-    assert nearest("sapp", ["sap", "imp"]) == "did you mean sap?"
-    assert nearest("zzz", ["sap", "imp"]) == "there is: imp, sap"

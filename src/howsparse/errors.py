@@ -1,5 +1,8 @@
 """The errors that howsparse raises on purpose: each names the value, why it is wrong and what would work."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class HowsparseError(ValueError):
     """Something the caller can put right: a setting, a file, a model or its data."""
@@ -11,3 +14,16 @@ class RunMismatchError(HowsparseError):
 
 class DivergedError(HowsparseError):
     """The training loss stopped being finite; the last good checkpoint is kept."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The words '; did you mean ...?' with the nearest known names, or nothing when none is near.
+
+    Example:
+        >>> near("resnet81", ["resnet18", "vgg16"])
+        '; did you mean resnet18?'
+        >>> near("xyz", ["resnet18", "vgg16"])
+        ''
+    """
+    names = difflib.get_close_matches(name, known)
+    return f"; did you mean {', '.join(names)}?" if names else ""

@@ -17,6 +17,7 @@ from howsparse.measures.histogram import histograms
 from howsparse.measures.turning_point import turning_point
 from howsparse.methods import CyclicPruner, Method
 from howsparse.methods.cyclic import portrait
+from howsparse.report import REPORT, write_report
 from howsparse.task import Task, batch_length
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate, processes
 from howsparse.training.run import model_bytes
@@ -54,6 +55,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     exclude: Sequence[Pattern] | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint_every: float = 20.0,
+    report: bool = True,
     origin: Mapping[str, Any] | None = None,
 ) -> PruneResult:
     """Prune the task's network by a method and write a run directory.
@@ -72,6 +74,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         exclude: likewise.
         callbacks: onlookers, see `howsparse.training.Callback`.
         checkpoint_every: seconds between checkpoints.
+        report: write ``report.html`` into the run directory.
         origin: recorded with the settings: where model, data and weights came from.
 
     Returns:
@@ -106,7 +109,10 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
             folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
             run = Run(folder, settings, every=checkpoint_every)
         session = _Session(task, method, recipe, seed, run, callbacks, include, exclude)
-        return session.result(None if out is None else Path(out))
+        result = session.result(None if out is None else Path(out))
+        if report and out is not None and run is not None and not (run.folder / REPORT).exists():
+            write_report(run.folder)
+        return result
 
 
 class _Session:
@@ -261,10 +267,9 @@ class _Session:
 
     def _load_answer(self) -> None:
         """Put the chosen network and its masks in place, the same in every process."""
-        if self.run is not None:
-            self.pruner.adopt(self.run.load_model(self.task.model))
+        masks = self.pruner.masks if self.run is None else self.run.load_model(self.task.model)
         processes.agree(self.task.model.state_dict())
-        self.pruner.adopt(self.pruner.masks)
+        self.pruner.adopt(masks)
 
     def _summary(self, run: Run) -> dict[str, Any]:
         cycles = [record for record in run.history() if record["kind"] == "cycle"]

@@ -1,10 +1,9 @@
 """Settings that know their range and their help: dataclass fields that check themselves and become flags."""
 
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from howsparse.errors import HowsparseError
@@ -116,13 +115,6 @@ def check_settings(owner: Any) -> None:
         complaint = known.complaint(value)
         if complaint:
             raise HowsparseError(f"{type(owner).__name__}: {name} = {value!r} is not allowed: {complaint}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown name: near misses first, else everything there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else "there is: " + ", ".join(known)
 
 
 def to_plain(owner: Any) -> dict[str, Any]:

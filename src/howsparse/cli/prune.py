@@ -15,10 +15,10 @@ import torch
 
 from howsparse.cli.options import NONE, settings_options
 from howsparse.cli.progress import observer
-from howsparse.errors import HowsparseError
+from howsparse.errors import HowsparseError, near
 from howsparse.methods import Method, method_class, registered
 from howsparse.pruning import PruneResult, prune
-from howsparse.settings import nearest, settings_of
+from howsparse.settings import settings_of
 from howsparse.task import Task, cross_entropy, input_and_target
 from howsparse.training import Callback, Recipe, processes
 from howsparse.weights import load_weights
@@ -157,11 +157,15 @@ def _method(name: str, settings: Mapping[str, Any]) -> Method:
     known = settings_of(cls)
     for setting in settings:
         if setting not in known:
-            flags = ["--" + field.replace("_", "-") for field in known]
+            flags = [_flag(name) for name in known]
             raise HowsparseError(
-                f"method {name} has no --{setting.replace('_', '-')}; {nearest('--' + setting, flags)}"
+                f"method {name} has no {_flag(setting)}: it has {', '.join(flags)}{near(_flag(setting), flags)}"
             )
     return cls(**settings)
+
+
+def _flag(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
 
 
 def _task(
@@ -222,6 +226,6 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Path | None) ->
     names = {option.name: option for option in ctx.command.params if option.name}
     for key in settings:
         if key.replace("-", "_") not in names or key in ("config", "json"):
-            raise HowsparseError(f"{value}: setting {key!r} is unknown; {nearest(key, names)}")
+            raise HowsparseError(f"{value}: unknown setting {key!r}{near(key, names)}; see howsparse prune --help")
     ctx.default_map = {**(ctx.default_map or {}), **{key.replace("-", "_"): val for key, val in settings.items()}}
     return value

@@ -1,13 +1,12 @@
 """Which parameters of a network a mask may touch."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import HowsparseError, near
 
 Pattern = str | type[nn.Module]
 
@@ -100,8 +99,10 @@ def _matching(
         hits = {name for name, p in candidates.items() if _matches(pattern, name, owners[id(p)])}
         if not hits:
             text = pattern if isinstance(pattern, str) else pattern.__name__
-            near = difflib.get_close_matches(text, candidates, n=3, cutoff=0.3) or list(candidates)[:6]
-            raise HowsparseError(f"{word} pattern {text!r} matches no prunable tensor; there is {', '.join(near)}")
+            raise HowsparseError(
+                f"{word} pattern {text!r} matches no prunable tensor: there is {', '.join(list(candidates)[:6])}"
+                f"{' ...' if len(candidates) > 6 else ''}{near(text, candidates)}"
+            )
         found |= hits
     return [name for name in candidates if name in found]
 

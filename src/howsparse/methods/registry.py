@@ -5,13 +5,12 @@ import importlib.metadata
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import HowsparseError, near
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
 from howsparse.methods.one_shot_ladder import OneShotLadder
 from howsparse.methods.sap import SAP
-from howsparse.settings import nearest
 
 ENTRY_POINT_GROUP = "howsparse.methods"
 _BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP)
@@ -51,5 +50,5 @@ def method_class(name: str) -> type[Method]:
     """
     methods, _ = registered()
     if name not in methods:
-        raise HowsparseError(f"method {name!r} is unknown; {nearest(name, methods)}")
+        raise HowsparseError(f"unknown method {name!r}: known are {', '.join(methods)}{near(name, methods)}")
     return methods[name]

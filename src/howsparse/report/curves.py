@@ -1,9 +1,8 @@
 """The points behind the plots, taken from a run's history; what is undefined is NaN."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from howsparse.measures.turning_point import Phase, turning_point
 from howsparse.report.reading import Record, RunFiles
@@ -19,7 +18,7 @@ class Tradeoff:
     retrained: tuple[Point, ...]
     merely_pruned: tuple[Point, ...]
     dense: float
-    answer: Point | None  # None while the run is not finished
+    answer: tuple[Point, ...]  # one point; none while the run is not finished
     smallest_density: float  # one weight of all: where a network without weights is drawn
 
 
@@ -110,19 +109,19 @@ def tradeoff(run: RunFiles) -> Tradeoff | None:
     dense = yardstick.of(run.cycles[0]) if run.cycles else None
     if dense is None or len({sparsity for sparsity, _ in retrained + merely}) < 2:
         return None
-    answer = None if run.result is None else run.cycles[run.result["chosen_cycle"]]
+    answer = [] if run.result is None else [run.cycles[run.result["chosen_cycle"]]]
     return Tradeoff(
         label=yardstick.label,
         retrained=retrained,
         merely_pruned=merely,
         dense=dense,
-        answer=next(iter(_defined([(answer["sparsity"], yardstick.of(answer))])), None) if answer else None,
+        answer=_defined((record["sparsity"], yardstick.of(record)) for record in answer),
         smallest_density=1 / max(run.cycles[0]["total"], 1),
     )
 
 
-def _defined(points: Any) -> tuple[Point, ...]:
-    return tuple((x, y) for x, y in points if y is not None)
+def _defined(points: Iterable[tuple[float, float | None]]) -> tuple[Point, ...]:
+    return tuple(sorted((x, y) for x, y in points if y is not None))
 
 
 def index_course(run: RunFiles) -> IndexCourse | None:

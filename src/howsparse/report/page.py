@@ -51,23 +51,27 @@ def render(run: RunFiles) -> str:
     Returns:
         HTML with style and plots inside.
     """
-    return _templates().get_template("report.html.j2").render(
-        heading=summary.heading(run),
-        finished=run.finished,
-        story=summary.story(run),
-        strip=summary.strip(run),
-        provenance=summary.provenance(run),
-        yardstick=run.yardstick,
-        shown=run.shown,
-        shown_sparsity=tables.percent(run.cycles[run.shown]["sparsity"]) if run.shown is not None else "",
-        layers=tables.layer_rows(run),
-        cycles=tables.cycle_rows(run),
-        splits={split: run.measures(split) for split in ("val", "test")},
-        worth=tables.worth_rows(run),
-        uncounted=run.result["multiply_adds"]["uncounted"] if run.result is not None else [],
-        groups=tables.setting_groups(run),
-        version=version("howsparse"),
-        **_plots(run),
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            heading=summary.heading(run),
+            finished=run.finished,
+            story=summary.story(run),
+            strip=summary.strip(run),
+            provenance=summary.provenance(run),
+            yardstick=run.yardstick,
+            shown=run.shown,
+            shown_sparsity=tables.percent(run.cycles[run.shown]["sparsity"]) if run.shown is not None else "",
+            layers=tables.layer_rows(run),
+            cycles=tables.cycle_rows(run),
+            splits={split: run.measures(split) for split in ("val", "test")},
+            worth=tables.worth_rows(run),
+            uncounted=run.result["multiply_adds"]["uncounted"] if run.result is not None else [],
+            groups=tables.setting_groups(run),
+            version=version("howsparse"),
+            **_plots(run),
+        )
     )
 
 
@@ -84,10 +88,10 @@ def _plots(run: RunFiles) -> dict[str, Any]:
 
 
 def _drawn(plot: Callable[[T], str], points: T | None) -> str:
-    """An SVG that the template need not escape; empty without points."""
+    """An SVG that the template need not escape, because matplotlib has; empty without points."""
     from markupsafe import Markup
 
-    return Markup("" if points is None else plot(points))  # noqa: S704 - our own SVG; matplotlib escapes every text in it
+    return Markup("" if points is None else plot(points))
 
 
 def _templates() -> "Environment":

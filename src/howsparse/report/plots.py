@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from howsparse.report.curves import IndexCourse, Spread, Spreads, Tradeoff, TrainingCourse
 from howsparse.report.svg import ACCENT, GREY, MUTED, drawn
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TINT = "#e3f0f3"  # the accent, very light
-_TICKS = (0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
+_RING: dict[str, Any] = {"marker": "o", "linestyle": "", "color": ACCENT, "markerfacecolor": "none", "markersize": 11}
+_TICKS = (
+    *(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998),
+    *(0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999),
+)
 
 
 def plot_tradeoff(curve: Tradeoff) -> str:
@@ -25,23 +29,22 @@ def plot_tradeoff(curve: Tradeoff) -> str:
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.axhline(curve.dense, color=GREY, linewidth=1, dashes=(4, 3), label="dense")
-        merely = sorted(curve.merely_pruned)
-        axes.plot(
-            [place(x) for x, _ in merely], [y for _, y in merely], "s-", color=GREY, markersize=3.5, linewidth=1.1,
-            label="merely pruned",
-        )
-        retrained = sorted(curve.retrained)
-        axes.plot([place(x) for x, _ in retrained], [y for _, y in retrained], "o-", color=ACCENT, label="retrained")
-        if curve.answer is not None:
-            x, y = curve.answer
-            axes.plot([place(x)], [y], "o", color=ACCENT, markerfacecolor="none", markersize=11, label="answer")
-        last = max(x for x, _ in retrained + merely)
+        merely: dict[str, Any] = {"marker": "s", "color": GREY, "markersize": 4, "linewidth": 1.1}
+        retrained: dict[str, Any] = {"marker": "o", "color": ACCENT}
+        for points, label, look in (
+            (curve.merely_pruned, "merely pruned", merely),
+            (curve.retrained, "retrained", retrained),
+            (curve.answer, "answer", _RING),
+        ):
+            if points:
+                axes.plot([place(x) for x, _ in points], [y for _, y in points], label=label, **look)
+        last = max(x for x, _ in curve.retrained + curve.merely_pruned)
         _sparsity_ticks(axes, last, place)
         axes.set_xlabel("sparsity")
         axes.set_ylabel(_fitting(curve.label, 44))
         _legend(axes, columns=4)
 
-    return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=300)
+    return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=310)
 
 
 def _sparsity_ticks(axes: "Axes", last: float, place: Callable[[float], float]) -> None:
@@ -68,13 +71,13 @@ def plot_indices(course: IndexCourse) -> str:
             axes.plot(course.cycles, values, "o-", color=ACCENT if axes is upper else GREY, markersize=3.5)
             axes.set_ylabel(label)
         if not turn.confirmed:
-            upper.plot(turn.cycle, course.pqi[turn.cycle], "o", color=ACCENT, markerfacecolor="none", markersize=11)
+            upper.plot([turn.cycle], [course.pqi[turn.cycle]], **_RING)
         _name_phases(upper, course)
         lower.set_xlabel("cycle")
         lower.xaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()
 
-    return drawn("indices", "PQ Index and Gini index against cycle", draw, height=300)
+    return drawn("indices", "PQ Index and Gini index against cycle", draw, height=310)
 
 
 def _name_phases(axes: "Axes", course: IndexCourse) -> None:
@@ -83,9 +86,9 @@ def _name_phases(axes: "Axes", course: IndexCourse) -> None:
         return
     whole = course.cycles[-1] - course.cycles[0]
     for phase, first, last in course.spans:
-        if (last - first) / whole >= 0.2:
+        if (last - first) / whole >= 0.25:
             place = ((first + last) / 2, 1.03)
-            axes.annotate(phase, place, xycoords=("data", "axes fraction"), ha="center", color=MUTED, fontsize=9)
+            axes.annotate(phase, place, xycoords=("data", "axes fraction"), ha="center", color=MUTED)
 
 
 def plot_spreads(found: Spreads) -> str:
@@ -104,7 +107,7 @@ def plot_spreads(found: Spreads) -> str:
         axes.set_ylabel(f"weights per {found.unit:g}")
         _legend(axes, columns=2)
 
-    return drawn("spreads", "Histograms of the weights", draw, height=300)
+    return drawn("spreads", "Histograms of the weights", draw, height=310)
 
 
 def _smallest(spread: Spread, unit: float) -> float:
@@ -112,7 +115,7 @@ def _smallest(spread: Spread, unit: float) -> float:
     return unit / spread.width
 
 
-def _thousands(value: float, position: int) -> str:  # noqa: ARG001 - matplotlib's signature
+def _thousands(value: float, position: float) -> str:  # noqa: ARG001 - matplotlib's signature
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
@@ -134,7 +137,7 @@ def plot_training(course: TrainingCourse) -> str:
         rows[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()
 
-    return drawn("training", "Training loss and held-out metric against epoch", draw, height=300)
+    return drawn("training", "Training loss and held-out metric against epoch", draw, height=310)
 
 
 def _mark_cycles(axes: "Axes", course: TrainingCourse) -> None:
@@ -154,7 +157,7 @@ def _logarithmic_if_wide(axes: "Axes", values: tuple[float, ...]) -> None:
         axes.minorticks_off()
 
 
-def _plain(value: float, position: int) -> str:  # noqa: ARG001 - matplotlib's signature
+def _plain(value: float, position: float) -> str:  # noqa: ARG001 - matplotlib's signature
     return f"{value:g}"
 
 

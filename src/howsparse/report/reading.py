@@ -34,7 +34,7 @@ class Yardstick:
         return f"{self.split_name} {self.name}"
 
     def of(self, record: Record | None, split: str | None = None) -> float | None:
-        """The number in a record with evaluations under ``val`` and ``test``; None where it is undefined or unmeasured."""
+        """The number in a record that holds evaluations by split; None where it is undefined or was not measured."""
         found = None if record is None else record.get(split or self.split)
         return None if found is None else found.get(self.key)
 
@@ -133,17 +133,19 @@ def read_run(folder: Path) -> RunFiles:
         >>> read_run(Path("no-such-run"))
         Traceback (most recent call last):
         ...
-        howsparse.errors.HowsparseError: no-such-run holds no run (config.json is missing); give the folder that...
+        howsparse.errors.HowsparseError: no-such-run holds no run (config.json is missing); give...
     """
     if not (folder / CONFIG).is_file():
         raise HowsparseError(
-            f"{folder} holds no run ({CONFIG} is missing); give the folder that the run was written to with out=... or --out"
+            f"{folder} holds no run ({CONFIG} is missing); give the folder that prune wrote to (out=... or --out)"
         )
     config = read_json(folder / CONFIG)
     try:
         history = read_history(folder)
     except ValueError as error:
-        raise HowsparseError(f"{folder / HISTORY} is damaged ({error}); run the same command again to repair it") from error
+        raise HowsparseError(
+            f"{folder / HISTORY} is damaged ({error}); run the same command again to repair it"
+        ) from error
     return RunFiles(
         settings=config["settings"],
         environment=config["environment"],

@@ -102,7 +102,7 @@ def strip(run: RunFiles) -> list[Cell]:
         run: the run, finished or not.
 
     Returns:
-        Cells for sparsity, metric, size, multiply-adds and effort; what an unfinished run does not know yet is left out.
+        Sparsity, metric, size, multiply-adds and effort, without what an unfinished run does not know yet.
     """
     if run.shown is None:
         return [_effort(run)] if run.epochs else []
@@ -140,8 +140,8 @@ def _metric(run: RunFiles, cycle: Record) -> Cell:
     yardstick = run.yardstick
     dense, pruned = yardstick.of(run.cycles[0]), yardstick.of(cycle)
     samples = (cycle.get(yardstick.split) or {}).get("samples")
-    notes = [f"dense {number(dense)}"]
-    if dense is not None and pruned is not None:
+    notes = ["the dense network" if cycle["cycle"] == 0 else f"dense {number(dense)}"]
+    if dense is not None and pruned is not None and cycle["cycle"] > 0:
         notes.append(f"{difference(pruned - dense)}, {yardstick.verdict(pruned - dense)}")
     if samples is not None:
         notes.append(f"on {count(samples, 'sample')}")
@@ -168,8 +168,10 @@ def provenance(run: RunFiles) -> str:
     """
     held_out, test = run.measures("val"), run.measures("test")
     if not held_out:
-        return "There were no held-out data" + (": no metric decided anything. Test figures are only reported." if test else ".")
+        return "There were no held-out data" + (
+            ": no metric decided anything. Test figures are only reported." if test else "."
+        )
     if test:
-        return "Epochs, cycles and stops were chosen without the test data: test figures are only reported."
+        return "Epochs, cycles and stops are chosen without the test data: test figures are only reported."
     also = ", which also chose the epochs and so flatter a little" if run.settings["recipe"]["keep"] == "best" else ""
     return f"There were no test data: the figures are of the held-out data{also}."

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, RULE, ACCENT, GREY = "#1d2329", "#66707a", "#d8dde2", "#0b6b83", "#8a949e"
-WIDTH = 460  # in SVG units; type of 10 units stays readable when a telephone shows it 380 pixels wide
+WIDTH = 460  # in SVG units; type of 11 units stays readable when a telephone shows it 380 pixels wide
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib's own annotation of its settings differs between versions
     "svg.fonttype": "none",
     "text.parse_math": False,  # names of metrics may hold dollar signs
     "font.family": "DejaVu Sans",  # comes with matplotlib; only measures, the page's font is used
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
@@ -27,21 +27,23 @@ _STYLE: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.formatter.useoffset": False,
-    "axes.labelsize": 10,
+    "axes.labelsize": 11,
     "grid.color": "#eef1f3",
     "grid.linewidth": 0.8,
     "xtick.color": RULE,
     "ytick.color": RULE,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "legend.frameon": False,
-    "legend.fontsize": 10,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.4,
+    "legend.fontsize": 11,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
     "legend.handletextpad": 0.5,
 }
 
@@ -73,11 +75,11 @@ def drawn(name: str, title: str, draw: Callable[["Figure"], None], *, height: in
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
     """Our style on top of matplotlib's defaults, whatever the user's configuration, and back again afterwards."""
-    import matplotlib
+    import matplotlib as mpl
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": salt})
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE | {"svg.hashsalt": salt})
         yield
 
 

@@ -159,7 +159,9 @@ def worth_rows(run: RunFiles) -> list[WorthRow]:
     dense = sizes["dense"]
     return [
         WorthRow("Weights in full", f"{count(dense)} bytes", ""),
-        WorthRow("One bit a weight and the live values", f"{count(sizes['packed'])} bytes", ratio(dense, sizes["packed"])),
+        WorthRow(
+            "One bit a weight and the live values", f"{count(sizes['packed'])} bytes", ratio(dense, sizes["packed"])
+        ),
         WorthRow("Weight file after zlib", f"{count(sizes['compressed'])} bytes", ratio(dense, sizes["compressed"])),
         WorthRow("Multiply-adds of a sample, dense", count(adds["dense"]), ""),
         WorthRow("Multiply-adds with live weights", count(adds["sparse"]), ratio(adds["dense"], adds["sparse"])),
@@ -211,5 +213,3 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
     return str(value)
-
-

@@ -9,14 +9,14 @@ def number(value: float | None) -> str:
     """A measured number with four decimals, fewer when it is large, more when it is tiny.
 
     Example:
-        >>> number(0.90277), number(31.41592), number(1234.5), number(0.0000123), number(None)
-        ('0.9028', '31.4159', '1,234.50', '1.23e-05', 'undefined')
+        >>> number(0.90277), number(-31.41592), number(1234.5), number(0.0000123), number(None)
+        ('0.9028', '−31.4159', '1,234.50', '1.23e-05', 'undefined')
     """
     if value is None or not math.isfinite(value):
         return UNDEFINED
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.3g}"
-    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4f}"
+    digits = ".3g" if 0 < abs(value) < 1e-3 else ",.2f" if abs(value) >= 100 else ".4f"
+    text = format(value, digits)
+    return text.replace("-", "−") if value < 0 else text
 
 
 def difference(value: float) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import HowsparseError, near
 from howsparse.zoo.data import DATASETS, Data
 from howsparse.zoo.models import MODELS
-from howsparse.zoo.objects import load_object, near
+from howsparse.zoo.objects import load_object
 
 OWN = "package.module:function or path/to/file.py:function"
 PARTS = tuple(field.name for field in dataclasses.fields(Data) if field.name != "name")

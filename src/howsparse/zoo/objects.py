@@ -1,18 +1,17 @@
 """Objects of the user's own modules and files, by name."""
 
 import contextlib
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import HowsparseError, near
 
 
 def load_object(spec: str) -> Any:
@@ -45,19 +44,6 @@ def load_object(spec: str) -> Any:
     if not hasattr(module, name):
         raise HowsparseError(f"{place} has no {name!r}{near(name, dir(module))}")
     return getattr(module, name)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The words '; did you mean ...?' with the nearest known names, or nothing when none is near.
-
-    Example:
-        >>> near("resnet81", ["resnet18", "vgg16"])
-        '; did you mean resnet18?'
-        >>> near("xyz", ["resnet18", "vgg16"])
-        ''
-    """
-    names = difflib.get_close_matches(name, known)
-    return f"; did you mean {', '.join(names)}?" if names else ""
 
 
 def _from_file(path: Path) -> ModuleType:
