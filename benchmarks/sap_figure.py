@@ -1,7 +1,7 @@
 """The SAP paper's main figure in miniature: SAP, lottery tickets and one-shot on Fashion-MNIST with an MLP.
 
-Every run is an ordinary run directory, so this script can be stopped and started at will; it works until ``--minutes`` are
-over and then writes what it has to ``benchmarks/results/sap_fashion_mnist.json``.
+Every run is an ordinary run directory, so this script can be stopped and started at will; it works until ``--minutes``
+are over and then writes what it has to ``benchmarks/results/sap_fashion_mnist.json``.
 
     python benchmarks/sap_figure.py --minutes 60
 """

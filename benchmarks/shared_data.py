@@ -5,6 +5,7 @@ They are ordinary ``--data file.py:function`` and ``--model file.py:function`` c
 """
 
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -62,8 +63,5 @@ def _strips(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     content = np.load(path)
     raw, offsets = content["strips"].tobytes(), content["offsets"]
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(raw[a:b])).convert("RGB"))
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
+    pictures = [np.asarray(Image.open(io.BytesIO(raw[a:b])).convert("RGB")) for a, b in itertools.pairwise(offsets)]
     return np.concatenate(pictures).reshape(-1, 32, 32, 3), content["labels"]

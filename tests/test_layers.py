@@ -16,6 +16,7 @@ LAYERS = [  # from the ground up; a module may import from its own layer's packa
     {"training", "deploy"},
     {"methods"},
     {"report"},
+    {"session"},
     {"pruning"},
     {"cli"},
     {"__init__", "__main__"},

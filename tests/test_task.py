@@ -175,7 +175,7 @@ def test_evaluation_does_not_depend_on_batches_and_restores_the_mode(points) -> 
 def test_to_device_keeps_structure() -> None:
     from collections import namedtuple
 
-    Pair = namedtuple("Pair", "x y")  # noqa: PYI024
+    Pair = namedtuple("Pair", "x y")
     moved = to_device({"a": [torch.ones(1), "text"], "b": Pair(torch.zeros(1), 3)}, torch.device("meta"))
     assert moved["a"][0].is_meta
     assert moved["a"][1] == "text"

@@ -12,7 +12,7 @@ from howsparse.weights import load_weights, read_weights
 
 class Bomb:
     def __reduce__(self):
-        return os.mkdir, ("/tmp/howsparse-bomb-went-off",)  # noqa: S108
+        return os.mkdir, ("/tmp/howsparse-bomb-went-off",)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_pickles_are_refused_and_never_executed(tmp_path) -> None:
     torch.save(nn.Linear(2, 2), path)
     with pytest.raises(HowsparseError, match=r"torch.save\(model.state_dict\(\)"):
         read_weights(path)
-    assert not os.path.exists("/tmp/howsparse-bomb-went-off")  # noqa: S108, PTH110
+    assert not os.path.exists("/tmp/howsparse-bomb-went-off")  # noqa: PTH110
 
 
 def test_misfits_name_the_keys(net, tmp_path) -> None:

@@ -6,6 +6,7 @@
 from howsparse.errors import DivergedError, HowsparseError, RunMismatchError
 from howsparse.masks import Masks
 from howsparse.measures import gini, pqi, turning_point
+from howsparse.measuring import measure
 from howsparse.methods import SAP, LotteryTicket, OneShot, OneShotLadder
 from howsparse.pruning import PruneResult, prune
 from howsparse.task import Metric, Task
@@ -28,6 +29,7 @@ __all__ = [
     "RunMismatchError",
     "Task",
     "gini",
+    "measure",
     "pqi",
     "prune",
     "turning_point",

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -68,7 +67,7 @@ def test_killed_at_a_random_moment(moment, uninterrupted, tmp_path) -> None:
     for _ in range(dice.choice([1, 1, 2])):
         process = start(name, str(tmp_path / "run"))
         time.sleep(dice.uniform(0.05, seconds))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
     finish(name, tmp_path / "run")
     assert_same(content(tmp_path / "run"), expected)

@@ -30,7 +30,9 @@ def test_directory_holds_what_a_user_expects(make_task, tmp_path) -> None:
 
     plain = make_task(seed=9).model
     plain.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
-    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), result.model.state_dict().values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.state_dict().values(), result.model.state_dict().values(), strict=True)
+    )
     assert hs.Masks.load(tmp_path / "run" / "masks.safetensors") == result.masks
     assert hs.Masks.from_zeros({n: plain.get_parameter(n).detach() for n in result.masks}) == result.masks
 

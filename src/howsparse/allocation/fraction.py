@@ -17,8 +17,8 @@ def share_of(size: int, fraction: float, rule: CountRule = "ceil") -> int:
     """How many of ``size`` weights a share removes.
 
     ``ceil``: ``ceil(f d)``. ``quantile``: ``ceil(f (d - 1))``, which is what pruning strictly below the interpolated
-    f-quantile removes (Diao et al., ICLR 2023). ``reference``: ``ceil(f d) + 1``, the count of the open_lth code. The first
-    two leave at least one weight.
+    f-quantile removes (Diao et al., ICLR 2023). ``reference``: ``ceil(f d) + 1``, the count of the open_lth code.
+    The first two leave at least one weight.
 
     Args:
         size: living weights of the group.

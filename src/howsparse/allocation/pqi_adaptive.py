@@ -77,8 +77,8 @@ def prune_count(
     """SAP's count ``c`` from the retained bound ``r``, without rounding accidents.
 
     ``code``: ``c = floor(min(gamma (d - ceil r), beta d))``, the rule of the authors' code in exact arithmetic.
-    ``paper``: ``c = floor(min(gamma (d - r), beta d))``. They agree for gamma = 1. Never below 0; beta < 1 leaves at least
-    one weight in every group.
+    ``paper``: ``c = floor(min(gamma (d - r), beta d))``. They agree for gamma = 1. Never below 0; beta < 1 leaves at
+    least one weight in every group.
 
     Args:
         size: living weights d, int64.

@@ -55,7 +55,7 @@ def _fail(error: Exception, code: int) -> None:
 
 
 @click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="howsparse")
+@click.version_option(package_name="howsparse", prog_name="howsparse")
 def main() -> None:
     """How sparse can this network be pruned? Measure it, then take it there.
 

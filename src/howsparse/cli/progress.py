@@ -2,13 +2,15 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from howsparse.training import Callback
+from howsparse.training import Callback, processes
 
 
 class Bars(Callback):
@@ -84,9 +86,17 @@ class Lines(Callback):
         """Nothing to take away."""
 
 
-def observer() -> Bars | Lines:
-    """Bars in a terminal, lines elsewhere; always on standard error."""
-    return Bars(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+@contextmanager
+def watching() -> Iterator[list[Callback]]:
+    """Callbacks that show progress on standard error: bars in a terminal, lines elsewhere, in one process only."""
+    if processes.rank() != 0:
+        yield []
+        return
+    shown = Bars(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+    try:
+        yield [shown]
+    finally:
+        shown.stop()
 
 
 def cost_line(plan: dict[str, Any]) -> str:

@@ -4,8 +4,7 @@ import functools
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,13 +13,13 @@ import click
 import torch
 
 from howsparse.cli.options import NONE, settings_options
-from howsparse.cli.progress import observer
+from howsparse.cli.progress import watching
 from howsparse.errors import HowsparseError, near
 from howsparse.methods import Method, method_class, registered
 from howsparse.pruning import PruneResult, prune
 from howsparse.settings import settings_of
 from howsparse.task import Task, cross_entropy, input_and_target
-from howsparse.training import Callback, Recipe, processes
+from howsparse.training import Recipe, processes
 from howsparse.weights import load_weights
 from howsparse.zoo import build_model, load_data
 
@@ -116,7 +115,7 @@ def _prune(  # noqa: PLR0913 - click passes every flag
         torch.set_num_threads(threads)
     with processes.joined(device) as mine:
         task = _task(model, data, weights, batch_size=batch_size, val_share=val_share, seed=seed, device=mine)
-        with _watching() as callbacks:
+        with watching() as callbacks:
             result = prune(
                 task,
                 chosen,
@@ -130,19 +129,6 @@ def _prune(  # noqa: PLR0913 - click passes every flag
             )
         if processes.rank() == 0:
             click.echo(_as_json(result, out) if as_json else f"{result}\nreport: {out / 'report.html'}")
-
-
-@contextmanager
-def _watching() -> Iterator[list[Callback]]:
-    """Progress on standard error, in one process only."""
-    if processes.rank() != 0:
-        yield []
-        return
-    shown = observer()
-    try:
-        yield [shown]
-    finally:
-        shown.stop()
 
 
 def _recipe_settings(given: Mapping[str, Any], fields: list[str], *, trained: bool) -> dict[str, Any]:

@@ -17,8 +17,8 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 class MultiplyAdds:
     """Multiply-adds per sample in linear and convolution modules; ``sparse`` counts living weights only.
 
-    A count, not a time: unstructured zeros do not make convolutions faster on ordinary hardware. ``uncounted`` names masked
-    tensors whose modules are of other types.
+    A count, not a time: unstructured zeros do not make convolutions faster on ordinary hardware. ``uncounted`` names
+    masked tensors whose modules are of other types.
     """
 
     dense: int

@@ -174,6 +174,5 @@ def _check_counts(sizes: Mapping[str, Tensor], counts: Counts) -> None:
         count = counts[group].cpu()
         if bool((count < 0).any()) or bool((count > size).any()):
             worst = int(np.argmax((count - size).numpy()))
-            raise HowsparseError(
-                f"group {group}: asked to remove {int(count.reshape(-1)[worst])} of {int(size.reshape(-1)[worst])} weights"
-            )
+            asked, there = int(count.reshape(-1)[worst]), int(size.reshape(-1)[worst])
+            raise HowsparseError(f"group {group}: asked to remove {asked} of {there} weights")

@@ -14,7 +14,7 @@ Phase = Literal["regularising", "compressing", "collapsing"]
 class TurningPoint:
     """The minimum of the PQ Index along cycles.
 
-    ``sparsity`` is the fraction removed at the minimum, ``low`` and ``high`` the sparsities one cycle before and after it.
+    ``sparsity`` is the fraction removed at the minimum, ``low`` and ``high`` the sparsities one cycle before and after.
     Unless ``confirmed``, the index has not clearly turned yet and the minimum is only the smallest value so far.
     """
 
@@ -38,8 +38,8 @@ def turning_point(
     """Find where the PQ Index of retrained networks turns from falling to rising.
 
     The minimum is confirmed when at least ``patience`` later values lie above it by more than
-    ``delta = max(0.02 I_0, 2 spread)``. After that the phase is ``compressing``, and ``collapsing`` once the index falls
-    below 0.7 of its highest value after the minimum. The hypothesis of the paper is that the index falls while pruning
+    ``delta = max(0.02 I_0, 2 spread)``. After that the phase is ``compressing``, and ``collapsing`` once the index
+    falls below 0.7 of its highest value after the minimum. The paper's hypothesis is that the index falls while pruning
     regularises, rises while it compresses, and falls again when training collapses; how far it holds is a matter of
     measurement, so look at the accuracy beside it.
 

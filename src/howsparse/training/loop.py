@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from howsparse.batches import Share
-from howsparse.errors import DivergedError, HowsparseError
+from howsparse.errors import DivergedError
 from howsparse.task import Task
 from howsparse.training import processes
 from howsparse.training.backprop import Rule, backprop
@@ -63,8 +63,7 @@ class Training:
         rule: Rule = backprop,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        if recipe.keep == "best" and task.val is None and epochs > 0:
-            raise HowsparseError('keep = "best" needs held-out data: give the task val=..., or use keep="last"')
+        recipe.check_fits(task.val is not None)
         self.task, self.recipe, self.epochs = task, recipe, epochs
         self.steps = len(task.train)
         self.epoch, self._skip = divmod(first_step, self.steps)

@@ -54,6 +54,15 @@ class Recipe:
         if isinstance(self.optimizer, str) and self.optimizer not in _OPTIMIZERS:
             raise HowsparseError(f"Recipe: optimizer = {self.optimizer!r} is unknown: it is one of sgd, adam, adamw")
 
+    def check_fits(self, has_held_out: bool) -> None:
+        """Refuse to choose the best epoch where there is nothing to choose by.
+
+        Raises:
+            HowsparseError: the best epoch is to be kept but there is no held-out data.
+        """
+        if self.keep == "best" and not has_held_out and self.epochs > 0:
+            raise HowsparseError('keep = "best" needs held-out data: give the task val=..., or use keep="last"')
+
     def epochs_of(self, cycle: int) -> int:
         """Epochs trained in a cycle; cycle 0 is the dense network's."""
         return self.dense_epochs if cycle == 0 and self.dense_epochs is not None else self.epochs
