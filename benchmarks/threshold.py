@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from rounds import Case
 
@@ -30,11 +29,14 @@ def cases() -> Iterator[Case]:
     )
     weights = {f"layer{i}": torch.randn(1000, 5000) for i in range(5)}
     masks, count = Masks.dense(weights), {"global": torch.tensor(REMOVED)}
+    half = remove_smallest(masks, magnitude(weights), {"global": torch.tensor(WEIGHTS // 2)}, scope="global")
+    rest = {"global": torch.tensor(REMOVED - WEIGHTS // 2)}
     yield Case(
         f"removing 90 % of {WEIGHTS:,} weights in 5 tensors",
         {
             "numpy partition": lambda: pool.numpy().partition(REMOVED - 1),
-            "howsparse, scores to masks": lambda: remove_smallest(masks, magnitude(weights), count, scope="global"),
+            "howsparse, from dense": lambda: remove_smallest(masks, magnitude(weights), count, scope="global"),
+            "howsparse, from 50 %": lambda: remove_smallest(half, magnitude(weights), rest, scope="global"),
         },
         prepare=lambda: pool.copy_(scores),
     )
@@ -47,9 +49,3 @@ def quantile_refuses() -> str:
     except RuntimeError as error:
         return f"torch.quantile refuses: {error}"
     return "torch.quantile takes them"
-
-
-def same_as_sorting() -> bool:
-    """Whether the threshold is the one full sorting gives."""
-    scores = torch.randn(100_003).abs()
-    return float(np.sort(scores.numpy())[50_000]) == float(kth_smallest(scores, 50_001))

@@ -163,6 +163,21 @@ def test_a_loss_that_averages_is_refused(points) -> None:
         evaluate(task, task.train)
 
 
+def test_what_cannot_work_fails_before_the_work(points) -> None:
+    few = Task(nn.Linear(12, 1), points, test=points)
+    with pytest.raises(HowsparseError, match="labels go from 0 to 1 but the network has 1 outputs"):
+        few.probe()
+    x, y = points.tensors
+    holes = TensorDataset(torch.where(x > 2, torch.nan, x), y)
+    with pytest.raises(HowsparseError, match="test: the loss of the first batch is not finite"):
+        Task(nn.Linear(12, 2), points, test=holes).probe()
+    fine = Task(nn.Sequential(nn.Linear(12, 2), nn.BatchNorm1d(2)), points)
+    before = {k: v.clone() for k, v in fine.model.state_dict().items()}
+    fine.probe()
+    assert fine.model.training
+    assert all(torch.equal(v, before[k]) for k, v in fine.model.state_dict().items())
+
+
 def test_evaluation_does_not_depend_on_batches_and_restores_the_mode(points) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))

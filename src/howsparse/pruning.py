@@ -111,8 +111,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
             run = Run(folder, settings, every=checkpoint_every)
         was_finished = run is not None and run.result is not None
         found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
-        wanted = report and out is not None and run is not None
-        if wanted and run is not None and not (was_finished and (run.folder / REPORT).exists()):
+        if run is not None and out is not None and report and not (was_finished and (run.folder / REPORT).exists()):
             write_report(run.folder)  # over one of the unfinished run, if there is any
     return PruneResult(
         asked=found["asked"],
@@ -148,6 +147,7 @@ def _refuse_bad_start(task: Task, recipe: Recipe) -> None:
         bad = int((~parameter.detach().isfinite()).sum())
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
+    task.probe()
 
 
 def _names(patterns: Sequence[Pattern] | None) -> list[str] | None:

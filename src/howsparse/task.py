@@ -57,8 +57,18 @@ def _share_right(output: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy per sample, classes in dimension 1; in float32 at least, shape as ``target``."""
-    return F.cross_entropy(output.float() if output.dtype != torch.float64 else output, target, reduction="none")
+    """Cross-entropy per sample, classes in dimension 1; in float32 at least, shape as ``target``.
+
+    Raises:
+        HowsparseError: a label is outside the classes.
+    """
+    try:
+        return F.cross_entropy(output if output.dtype == torch.float64 else output.float(), target, reduction="none")
+    except IndexError as error:
+        raise HowsparseError(
+            f"labels go from {int(target.min())} to {int(target.max())} but the network has {output.shape[1]} outputs; "
+            f"labels must be 0 to {output.shape[1] - 1}"
+        ) from error
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -151,6 +161,28 @@ class Task:
                 '(for torch losses: reduction="none") because means over uneven batches are taken by howsparse'
             )
         return values.flatten(1).mean(dim=1) if values.dim() > 1 else values
+
+    @torch.no_grad()
+    def probe(self) -> None:
+        """Run the first batch of every split through the network, so that what cannot work fails before the work.
+
+        Raises:
+            HowsparseError: a split's first batch gives a loss that is not finite, one number instead of one per sample,
+                or labels outside the classes.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for data in filter(None, (self.train, self.val, self.test)):
+                output, target = self.outputs(self.model, next(iter(data.ordered())))
+                losses = self.sample_losses(output, target)
+                if not bool(losses.isfinite().all()):
+                    raise HowsparseError(
+                        f"{data.name}: the loss of the first batch is not finite before any training; "
+                        "look at the inputs (NaN? not normalised?) and at the weights"
+                    )
+        finally:
+            self.model.train(was_training)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

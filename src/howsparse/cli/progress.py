@@ -27,7 +27,9 @@ class Bars(Callback):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            refresh_per_second=5,
         )
+        self._moved = 0.0
         self._plan: dict[str, Any] = {}
         self._cycle = 0
 
@@ -41,7 +43,11 @@ class Bars(Callback):
         self._progress.start()
 
     def on_step(self, epoch: int, step: int, steps: int) -> None:
-        """Move the epoch's bar."""
+        """Move the epoch's bar, a few times a second: small networks take thousands of steps in that time."""
+        now = time.monotonic()
+        if now - self._moved < 0.2:
+            return
+        self._moved = now
         epochs = self._plan["epochs"][self._cycle]
         name = f"cycle {self._cycle}, {epoch + 1}/{epochs}"
         self._progress.update(self._epoch, completed=step, total=steps, description=name)
