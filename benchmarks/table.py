@@ -62,7 +62,8 @@ def line(row: dict[str, Any]) -> str:
     ratio, rounds = f"{row['ratio']:8.3f} +- {np.diff(row['ratio_95'])[0] / 2:.3f}", f"{row['rounds']} rounds"
     spread, processor = "[{:.3f}, {:.3f}]".format(*row["ratio_10_90"]), f"processor {row['processor_ratio']:.3f}"
     goal = "" if row["goal"] is None else f"goal <= {row['goal']:g}: {row['verdict']}"
-    return f"  {row['variant']:27}{row['milliseconds']:7.1f} ms {ratio:18}{spread:18}{processor:18}{rounds:11}{goal}".rstrip()
+    start = f"  {row['variant']:27}{row['milliseconds']:7.1f} ms"
+    return f"{start} {ratio:18}{spread:18}{processor:18}{rounds:11} {goal}".rstrip()
 
 
 def cpu() -> str:

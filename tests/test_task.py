@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -53,6 +56,18 @@ def test_order_follows_from_the_seed(kind) -> None:
     assert any(not torch.equal(a.batch[0], b.batch[0]) for a, b in zip(first, other, strict=True))
     assert sorted(seen(share.batch for share in first)) == list(range(50))
     assert len(data) == 7
+
+
+@pytest.mark.parametrize("draw", [lambda: random.random(), lambda: np.random.rand(), lambda: torch.rand(1).item()])  # noqa: NPY002
+def test_augmentation_by_any_generator_follows_from_the_seed(draw) -> None:
+    class Noisy(Plain):
+        def __getitem__(self, i: int):
+            return torch.tensor([i + draw()]), 0
+
+    data = Batches(Noisy(), batch_size=8)
+    first, again, other = (torch.cat([s.batch[0] for s in data.shuffled(seed)]) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first.sort(0).values, other.sort(0).values)
 
 
 def test_a_loader_that_does_not_shuffle_is_read_in_order() -> None:

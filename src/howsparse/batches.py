@@ -1,8 +1,10 @@
 """Batches: passes over data in an order drawn from a seed, whole or one process's share of each batch."""
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, default_collate
 
@@ -24,8 +26,8 @@ class Batches:
     """One split of a task's data, seen as passes of batches.
 
     Map-style data (a dataset, or a DataLoader over one) is read in an order that depends on the pass's seed alone, so
-    that a run can be repeated and resumed. A DataLoader with a sampler of its own, or an iterable, is passed through
-    with torch's generator seeded first.
+    that a run can be repeated and resumed. A DataLoader with a sampler of its own, or an iterable, is passed through.
+    Every shuffled pass first seeds the global generators of torch, numpy and Python, which augmentation may use.
 
     Args:
         source: a DataLoader, a map-style dataset, or a re-iterable of batches.
@@ -86,7 +88,7 @@ class Batches:
             This process's share of each batch. A share that would be empty holds one sample at scale 0, because every
             process must take part in every step.
         """
-        torch.manual_seed(seed)
+        _seed_everything(seed + 1_000_003 * rank)
         if self.dataset is None or not self._reorderable():
             yield from self._foreign(world, skip)
             return
@@ -181,6 +183,13 @@ class Batches:
         for position, batch in enumerate(self._source):
             if position >= skip:
                 yield Share(batch, None)
+
+
+def _seed_everything(seed: int) -> None:
+    """Seed whatever augmentation and dropout may draw from."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - data sets of the user's may use the global generator
 
 
 def _gathers(dataset: Dataset[Any]) -> bool:

@@ -42,9 +42,18 @@ def plot_tradeoff(curve: Tradeoff) -> str:
         _sparsity_ticks(axes, last, place)
         axes.set_xlabel("sparsity")
         axes.set_ylabel(_fitting(curve.label, 44))
+        _span_at_least(axes, 0.02 * abs(curve.dense))
         _legend(axes, columns=4)
 
     return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=310)
+
+
+def _span_at_least(axes: "Axes", span: float) -> None:
+    """Widen the vertical axis, so that differences of a sample or two do not look like cliffs."""
+    low, high = axes.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - span / 2, middle + span / 2)
 
 
 def _sparsity_ticks(axes: "Axes", last: float, place: Callable[[float], float]) -> None:
