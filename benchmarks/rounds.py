@@ -26,7 +26,7 @@ class Case:
     effort: float = 1.0  # factor on the time it is given
 
 
-def measure(case: Case, seconds: float, *, at_least: int = 7) -> Iterator[dict[str, Any]]:
+def measure(case: Case, seconds: float, *, at_least: int = 5) -> Iterator[dict[str, Any]]:
     """Run rounds for about so many seconds; yields one row per variant."""
     one_round(case, 0)  # warm-up
     end = time.perf_counter() + seconds * case.effort

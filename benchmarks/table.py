@@ -2,6 +2,7 @@
 
     python benchmarks/table.py [--threads N]
 
+On a machine that others use too, take ``--threads 1``: threads that wait for one another measure the others' work.
 Prints the table and writes it, with the environment, to ``benchmarks/results/table.json``. Takes under five minutes.
 A row: median milliseconds, ratio to the case's first row with half its 95 % interval, 10th and 90th percentile of the
 ratio, ratio of processor times, number of rounds; `rounds.py` says how they come about.
