@@ -1,4 +1,4 @@
-"""The SAP paper's figure at its own scale: CIFAR-10 with the paper's CNN or ResNet-18, on a GPU.
+"""The SAP paper's figure on CIFAR-10 with the paper's CNN or ResNet-18, on a GPU.
 
 Every run is an ordinary run directory. The script works for ``--minutes``, stops after a checkpoint, and goes on where
 it stopped when called again with the same arguments; what is done so far stands in ``OUT/results.json``.
@@ -8,7 +8,6 @@ it stopped when called again with the same arguments; what is done so far stands
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -32,19 +31,19 @@ METHODS: dict[str, Callable[..., Any]] = {
     "one-shot": hs.OneShotLadder,
 }
 KEPT = ("cycle", "sparsity", "active", "total", "pqi", "gini", "val", "test", "layers", "pruned")
-BATCH, CLOSING = 250, 40.0  # samples; seconds before the end in which any new checkpoint is a good place to stop
+BATCH = 250
 
 
 def main() -> None:
     options = arguments()
-    end = time.time() + 60 * options.minutes
+    clock = Clock(options.minutes)
     data = on_device(read(options.data, options.samples), options.device)
     grid = [*itertools.product(range(options.seeds), options.scopes, options.methods)]
     try:
         for seed, scope, method in grid:
             folder = options.out / name_of(options, seed, scope, method)
             if not (folder / "result.json").exists():
-                one(options, data, folder, seed=seed, scope=scope, method=method, end=end)
+                one(options, data, clock.watch(folder), seed=seed, scope=scope, method=method, clock=clock)
     except TimeIsUpError:
         print("the time is up; the same command goes on from here")
     finally:
@@ -59,10 +58,10 @@ def arguments() -> argparse.Namespace:
     add("--data", type=Path, required=True, help="CIFAR-10 in its original files, or as image strips (.npz)")
     add("--out", type=Path, required=True, help="folder for the run directories and results.json")
     add("--minutes", type=float, default=9.0, help="stop after so many minutes, at a checkpoint")
-    add("--epochs", type=int, default=200, help="epochs per cycle (200: the paper's)")
-    add("--cycles", type=int, default=30, help="prunings (30: the paper's)")
-    add("--seeds", type=int, default=4, help="runs of each kind (4: the paper's)")
-    add("--scopes", nargs="+", choices=("neuron", "layer", "global"), default=["neuron", "layer", "global"])
+    add("--epochs", type=int, default=15, help="epochs per cycle; 200 in the paper")
+    add("--cycles", type=int, default=15, help="prunings; 30 in the paper")
+    add("--seeds", type=int, default=1, help="runs of each kind")
+    add("--scopes", nargs="+", choices=("neuron", "layer", "global"), default=["global"])
     add("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     add("--precision", choices=("float32", "bfloat16"), default="float32")
     add("--device", type=torch.device, default=torch.device("cuda"))
@@ -80,23 +79,28 @@ class TimeIsUpError(Exception):
 
 
 class Clock(hs.Callback):
-    """Ends the run at the first step after a checkpoint written in the closing seconds, or when the time is over."""
+    """Ends a run at the first step after a checkpoint of the closing seconds, at the latest when the time is over."""
 
-    def __init__(self, checkpoint: Path, end: float) -> None:
-        self.checkpoint, self.end = checkpoint, end
+    def __init__(self, minutes: float) -> None:
+        self.end = time.time() + 60 * minutes
+        self.closing = self.end - min(40.0, 6 * minutes)  # long enough for a checkpoint to fall into it
 
-    def on_step(self, epoch: int, step: int, steps: int) -> None:
-        now, closing = time.time(), self.end - CLOSING
-        if now > self.end or (now > closing and self.checkpoint.stat().st_mtime > closing):
+    def watch(self, folder: Path) -> Path:
+        self.folder = folder
+        return folder
+
+    def on_step(self, epoch: int, step: int, steps: int) -> None:  # noqa: ARG002
+        now = time.time()
+        if now > self.end or (now > self.closing and (self.folder / CHECKPOINT).stat().st_mtime > self.closing):
             raise TimeIsUpError
 
     def on_cycle(self, record: dict[str, Any]) -> None:
-        print(f"{self.checkpoint.parent.name}: cycle {record['cycle']}, {record['sparsity']:.4f} removed, "
-              f"test {record['test']['metric']:.4f}", flush=True)  # fmt: skip
+        found = f"cycle {record['cycle']}, {record['sparsity']:.4f} removed, test {record['test']['metric']:.4f}"
+        print(f"{self.folder.name}: {found}", flush=True)
 
 
 def one(
-    options: argparse.Namespace, data: Data, folder: Path, *, seed: int, scope: str, method: str, end: float
+    options: argparse.Namespace, data: Data, folder: Path, *, seed: int, scope: str, method: str, clock: Clock
 ) -> None:
     torch.manual_seed(seed)
     model = build_model(options.model, data.shape, data.classes).to(options.device)
@@ -104,9 +108,10 @@ def one(
     # the rest of the paper's recipe is the default: Nesterov momentum 0.9, cosine, weight decay 5e-4, clip 1
     recipe = hs.Recipe(epochs=options.epochs, lr=0.1, per="step", precision=options.precision)
     what = METHODS[method](scope=scope, cycles=options.cycles)
-    origin = {"data": data.name}
-    clock = Clock(folder / CHECKPOINT, end)
-    hs.prune(task, what, recipe, folder, seed=seed, callbacks=[clock], checkpoint_every=20, origin=origin)
+    try:
+        hs.prune(task, what, recipe, folder, seed=seed, callbacks=[clock], origin={"data": data.name})
+    except hs.DivergedError as error:  # the other runs are still worth their time
+        print(f"{folder.name}: {error}", flush=True)
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -144,13 +149,22 @@ def gather(options: argparse.Namespace, data: Data, grid: list[tuple[int, str, s
         folder = options.out / name_of(options, seed, scope, method)
         if (folder / "config.json").exists():
             history = read_history(folder)
-            cycles = [{k: line[k] for k in KEPT} for line in history if line["kind"] == "cycle"]
+            cycles = [{k: line[k] for k in KEPT if k in line} for line in history if line["kind"] == "cycle"]
+            for cycle in cycles:
+                cycle["layers"] = {layer["name"]: layer["sparsity"] for layer in cycle["layers"]}
             config, finished = read_json(folder / "config.json"), (folder / "result.json").exists()
             found = {"method": method, "scope": scope, "seed": seed, "finished": finished, "cycles": cycles}
             runs.append({**found, **config})
-    settings = {key: str(v) if isinstance(v, Path | torch.device) else v for key, v in vars(options).items()}
-    command = ["python", "benchmarks/gpu/sap_cifar10.py", *sys.argv[1:]]
-    write_json(options.out / "results.json", {"command": command, "settings": settings, "environment": environment(), "data": data.name, "runs": runs})
+    # results may be published, folder names should not
+    hidden = {str(options.data): "DATA", str(options.out): "OUT"}
+    about = {
+        "command": " ".join(["python benchmarks/gpu/sap_cifar10.py", *(hidden.get(a, a) for a in sys.argv[1:])]),
+        "settings": {k: v for k, v in vars(options).items() if not isinstance(v, Path)}
+        | {"device": str(options.device)},
+        "environment": environment(),
+        "data": data.name,
+    }
+    write_json(options.out / "results.json", {**about, "runs": runs})
     return sum(run["finished"] for run in runs)
 
 

@@ -82,6 +82,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         DivergedError: the loss stopped being finite; the last good checkpoint stays.
 
     Example:
+        >>> import torch
         >>> from howsparse import OneShot
         >>> data = torch.utils.data.TensorDataset(torch.randn(64, 8), torch.randint(0, 2, (64,)))
         >>> task = Task(nn.Linear(8, 2), data, test=data)
