@@ -1,8 +1,11 @@
 """One pruning run being carried out: cycles of training, measuring, pruning, with everything recorded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from howsparse.deploy import count_bytes, count_multiply_adds
 from howsparse.errors import DivergedError
@@ -48,8 +51,9 @@ class Session:
         """
         found = processes.agree_on(None if self.run is None else self.run.result)
         if found is None:
-            self._work()
-            found = self._conclude()
+            with _repeatable_kernels(self.task.device):
+                self._work()
+                found = self._conclude()
         self._load_answer()
         return found, processes.agree_on(None if self.run is None else self.run.history())
 
@@ -227,6 +231,20 @@ class Session:
     def _tell(self, event: str, value: dict[str, Any]) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(value)
+
+
+@contextmanager
+def _repeatable_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU, let cuDNN use only algorithms that give the same bits every time."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
 def _plain(found: Evaluation | None) -> dict[str, Any] | None:
