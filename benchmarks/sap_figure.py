@@ -1,14 +1,14 @@
 """The SAP paper's main figure in miniature: SAP, lottery tickets and one-shot on Fashion-MNIST with an MLP.
 
 Every run is an ordinary run directory, so this script can be stopped and started at will; it works until ``--minutes``
-are over and then writes what it has to ``benchmarks/results/sap_fashion_mnist.json``.
+are over and then writes what it has to ``benchmarks/results/NAME.json``.
 
     python benchmarks/sap_figure.py --minutes 60
+    python benchmarks/sap_figure.py --minutes 60 --name sap_fashion_mnist_long --epochs 30 --seeds 2 --scopes global
 """
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -28,13 +28,14 @@ METHODS = {
     "lottery ticket 0.2": lambda scope, cycles: hs.LotteryTicket(scope=scope, cycles=cycles, count="quantile"),
     "one-shot ladder 0.2": lambda scope, cycles: hs.OneShotLadder(scope=scope, cycles=cycles),
 }
-RESULTS = Path(__file__).parent / "results" / "sap_fashion_mnist.json"
+RESULTS = Path(__file__).parent / "results"
 KEPT = ("cycle", "sparsity", "active", "total", "pqi", "gini", "val", "test", "layers", "pruned")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=Path("runs/sap_figure"))
+    parser.add_argument("--name", default="sap_fashion_mnist")
+    parser.add_argument("--scopes", nargs="+", default=["global", "layer", "neuron"])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
@@ -43,12 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     recipe = hs.Recipe(epochs=options.epochs, lr=0.1)  # else the paper's: SGD, Nesterov, cosine, 5e-4, clip 1
-    grid = [
-        (seed, scope, name)
-        for seed in range(options.seeds)
-        for scope in ("global", "layer", "neuron")
-        for name in METHODS
-    ]
+    grid = [(seed, scope, name) for seed in range(options.seeds) for scope in options.scopes for name in METHODS]
     part, parts = map(int, options.part.split("/"))
     end = time.monotonic() + 60 * options.minutes
     data = fashion_mnist()
@@ -56,7 +52,13 @@ def main() -> None:
         if time.monotonic() > end:
             break
         started = time.monotonic()
-        one(data, METHODS[name](scope, options.cycles), recipe, options.runs / folder(name, scope, seed), seed)
+        one(
+            data,
+            METHODS[name](scope, options.cycles),
+            recipe,
+            Path("runs") / options.name / folder(name, scope, seed),
+            seed,
+        )
         print(f"{name:22} {scope:7} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
     write(grid, options)
 
@@ -78,7 +80,7 @@ def folder(name: str, scope: str, seed: int) -> str:
 def write(grid, options) -> None:
     rows = []
     for seed, scope, name in grid:
-        run = options.runs / folder(name, scope, seed)
+        run = Path("runs") / options.name / folder(name, scope, seed)
         if (run / "result.json").exists():
             lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
             cycles = [{k: line[k] for k in KEPT if k in line} for line in lines if line["kind"] == "cycle"]
@@ -86,9 +88,8 @@ def write(grid, options) -> None:
                 cycle["layers"] = {layer["name"]: layer["sparsity"] for layer in cycle["layers"]}
             rows.append({"method": name, "scope": scope, "seed": seed, "cycles": cycles})
     settings = {"epochs": options.epochs, "cycles": options.cycles, "batch": 250, "lr": 0.1, "model": "mlp 128-256"}
-    RESULTS.parent.mkdir(exist_ok=True)
-    place = os.environ.get("HOWSPARSE_RESULTS", RESULTS)
-    Path(place).write_text(
+    place = RESULTS / f"{options.name}.json"
+    place.write_text(
         json.dumps({"settings": settings, "environment": environment(), "runs": rows}, separators=(",", ":")) + "\n"
     )
     print(f"{len(rows)} of {len(grid)} runs in {place}")

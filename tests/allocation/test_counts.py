@@ -47,7 +47,7 @@ def test_count_never_loses_one_to_rounding(d, data) -> None:
 def test_group_without_an_index_gives_nothing() -> None:
     weights = {"w": torch.tensor([[0.0, 0.0, 0.0], [3.0, 1.0, 1.0]])}
     step = pqi_adaptive(weights, Masks.dense(weights), scope="neuron")
-    assert step.counts["w"][0] == 0
+    assert step.counts()["w"][0] == 0
     assert math.isnan(step.index["w"][0])
 
 
@@ -56,11 +56,13 @@ def test_published_identities() -> None:
     torch.manual_seed(0)
     w = {"w": torch.randn(100, 1000) * torch.logspace(-1, 1, 1000)}
     dense = Masks.dense(w)
-    kept = {
-        eta: 10**5 - int(pqi_adaptive(w, dense, scope="global", eta=eta, beta=0.99).counts["global"]) for eta in (0, 1)
-    }
+
+    def removed(eta: float = 0.0, **knobs: float) -> int:
+        return int(pqi_adaptive(w, dense, scope="global", eta=eta).counts(**knobs)["global"])
+
+    kept = {eta: 10**5 - removed(eta, beta=0.99) for eta in (0, 1)}
     assert kept[1] == pytest.approx(kept[0] / 4, abs=1)
-    assert int(pqi_adaptive(w, dense, scope="global", gamma=9).counts["global"]) == 90_000
+    assert removed(gamma=9) == 90_000
 
 
 def test_schedules() -> None:

@@ -16,31 +16,28 @@ Rounding = Literal["code", "paper"]
 
 
 @dataclass(frozen=True)
-class Adaptive:
-    """What `pqi_adaptive` found; each dictionary has one entry per group, shaped like the counts of a scope."""
+class Spare:
+    """What the PQ Index says of each group; the dictionaries have one entry per group, as the counts of a scope do."""
 
     sizes: dict[str, Tensor]  # int64: living weights d
     index: dict[str, Tensor]  # float64: PQ Index, NaN where undefined
-    bound: dict[str, Tensor]  # float64: retained bound r
-    counts: dict[str, Tensor]  # int64: weights to remove c
+    bound: dict[str, Tensor]  # float64: retained bound r, NaN where undefined
+
+    def counts(self, *, gamma: float = 1.0, beta: float = 0.9, rounding: Rounding = "code") -> dict[str, Tensor]:
+        """How many weights each group can spare: `prune_count` of every group."""
+        return {
+            group: prune_count(size, self.bound[group], gamma=gamma, beta=beta, rounding=rounding)
+            for group, size in self.sizes.items()
+        }
 
 
-def pqi_adaptive(  # noqa: PLR0913 - the method's own knobs, keyword-only
-    weights: Mapping[str, Tensor],
-    masks: Masks,
-    *,
-    scope: Scope,
-    p: float = 0.5,
-    q: float = 1.0,
-    eta: float = 0.0,
-    gamma: float = 1.0,
-    beta: float = 0.9,
-    rounding: Rounding = "code",
-) -> Adaptive:
-    """How many weights SAP removes from each group.
+def pqi_adaptive(
+    weights: Mapping[str, Tensor], masks: Masks, *, scope: Scope, p: float = 0.5, q: float = 1.0, eta: float = 0.0
+) -> Spare:
+    """How many weights must stay in each group by its PQ Index, and so how many it can spare.
 
-    Per group of d living weights with index I: the bound ``r = d (1 + eta)^(-q/(q-p)) (1 - I)^(pq/(q-p))``, then the
-    count of `prune_count`. A group whose index is undefined (all zero, or empty) gives nothing.
+    Per group of d living weights with index I: ``r = d (1 + eta)^(-q/(q-p)) (1 - I)^(pq/(q-p))``. A group whose index
+    is undefined (all zero, or empty) can spare nothing.
 
     Args:
         weights: trained weights by name; entries outside the masks are not looked at.
@@ -49,26 +46,20 @@ def pqi_adaptive(  # noqa: PLR0913 - the method's own knobs, keyword-only
         p: order of the smaller norm, 0 < p < q.
         q: order of the larger norm.
         eta: tolerated share of p-energy in what is dropped, >= 0.
-        gamma: factor on the removed share, > 0.
-        beta: cap on the removed share, in (0, 1).
-        rounding: see `prune_count`.
 
     Returns:
-        The counts and what they came from.
+        Sizes, indices and bounds; ``.counts()`` gives how many weights to remove.
 
     Example:
         >>> w = {"w": torch.tensor([[9.0, 1.0, 1.0, 1.0]])}
-        >>> step = pqi_adaptive(w, Masks.dense(w), scope="layer")
-        >>> round(float(step.index["w"]), 4), int(step.counts["w"])  # with (0.5, 1) the share removed is the index
+        >>> spare = pqi_adaptive(w, Masks.dense(w), scope="layer")
+        >>> round(float(spare.index["w"]), 4), int(spare.counts()["w"])  # with (0.5, 1) the share is the index
         (0.25, 1)
     """
     sizes = group_sizes(masks, scope)
     index = _index_of_groups(weights, masks, scope, p, q)
-    bound, counts = {}, {}
-    for group, size in sizes.items():
-        bound[group] = retained_bound(size.double(), index[group], p=p, q=q, eta=eta)
-        counts[group] = prune_count(size, bound[group], gamma=gamma, beta=beta, rounding=rounding)
-    return Adaptive(sizes, index, bound, counts)
+    bound = {group: retained_bound(size.double(), index[group], p=p, q=q, eta=eta) for group, size in sizes.items()}
+    return Spare(sizes, index, bound)
 
 
 def prune_count(

@@ -5,6 +5,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from howsparse.cli.progress import watching
 from howsparse.errors import HowsparseError, near
 from howsparse.methods import Method, method_class, registered
 from howsparse.pruning import PruneResult, prune
+from howsparse.report import REPORT
 from howsparse.settings import settings_of
 from howsparse.task import Task, cross_entropy, input_and_target
 from howsparse.training import Recipe, processes
@@ -89,46 +91,48 @@ class _Sectioned(click.Command):
                 formatter.write_dl([row for option in options if (row := option.get_help_record(ctx))])
 
 
-def _prune(  # noqa: PLR0913 - click passes every flag
-    *,
-    model: str,
-    data: str,
-    method: str,
-    out: Path,
-    weights: Path | None,
-    batch_size: int,
-    val_share: float,
-    seed: int,
-    threads: int | None,
-    device: str,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    as_json: bool,
-    recipe_fields: list[str],
-    config: Path | None,  # noqa: ARG001 - read before the others, see _defaults
-    **settings: Any,
-) -> None:
-    given = {name: None if value is NONE else value for name, value in settings.items() if value is not None}
-    recipe = Recipe(**_recipe_settings(given, recipe_fields, trained=weights is not None))
-    chosen = _method(method, {name: value for name, value in given.items() if name not in recipe_fields})
-    if threads:
-        torch.set_num_threads(threads)
-    with processes.joined(device) as mine:
-        task = _task(model, data, weights, batch_size=batch_size, val_share=val_share, seed=seed, device=mine)
-        with watching() as callbacks:
-            result = prune(
-                task,
-                chosen,
-                recipe,
-                out,
-                seed=seed,
-                include=list(include) or None,
-                exclude=list(exclude) or None,
-                callbacks=callbacks,
-                origin=_origin(model, data, weights, device),
-            )
-        if processes.rank() == 0:
-            click.echo(_as_json(result, out) if as_json else f"{result}\nreport: {out / 'report.html'}")
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for beside the settings of recipe and method."""
+
+    model: str
+    data: str
+    method: str
+    out: Path
+    weights: Path | None
+    batch_size: int
+    val_share: float
+    seed: int
+    threads: int | None
+    device: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    as_json: bool
+    config: Path | None  # read before the other flags, see _defaults
+
+
+def _prune(recipe_fields: list[str], **flags: Any) -> None:
+    request = Request(**{field.name: flags.pop(field.name) for field in fields(Request)})
+    given = {name: None if value is NONE else value for name, value in flags.items() if value is not None}
+    recipe = Recipe(**_recipe_settings(given, recipe_fields, trained=request.weights is not None))
+    method = _method(request.method, {name: value for name, value in given.items() if name not in recipe_fields})
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    with processes.joined(request.device) as device, watching() as callbacks:
+        result = prune(
+            _task(request, device),
+            method,
+            recipe,
+            request.out,
+            seed=request.seed,
+            include=list(request.include) or None,
+            exclude=list(request.exclude) or None,
+            callbacks=callbacks,
+            origin=_origin(request),
+        )
+        first = processes.rank() == 0
+    if first:
+        click.echo(_as_json(result, request.out) if request.as_json else _as_text(result, request.out))
 
 
 def _recipe_settings(given: Mapping[str, Any], fields: list[str], *, trained: bool) -> dict[str, Any]:
@@ -154,14 +158,12 @@ def _flag(setting: str) -> str:
     return "--" + setting.replace("_", "-")
 
 
-def _task(
-    model: str, data: str, weights: Path | None, *, batch_size: int, val_share: float, seed: int, device: str
-) -> Task:
-    source = load_data(data)
-    torch.manual_seed(seed)
-    network = build_model(model, source.shape, source.classes)
-    if weights is not None:
-        load_weights(network, weights)
+def _task(request: Request, device: str) -> Task:
+    source = load_data(request.data)
+    torch.manual_seed(request.seed)
+    network = build_model(request.model, source.shape, source.classes)
+    if request.weights is not None:
+        load_weights(network, request.weights)
     return Task(
         network.to(device),
         source.train,
@@ -170,23 +172,28 @@ def _task(
         loss=source.loss or cross_entropy,
         forward=source.forward or input_and_target,
         metric=source.metric,
-        batch_size=batch_size,
-        val_share=val_share,
-        seed=seed,
-        name=_short(model),
+        batch_size=request.batch_size,
+        val_share=request.val_share,
+        seed=request.seed,
+        name=_short(request.model),
     )
 
 
-def _origin(model: str, data: str, weights: Path | None, device: str) -> dict[str, Any]:
+def _origin(request: Request) -> dict[str, Any]:
     """Where a run's parts came from, for its configuration."""
-    digest = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
-    return {"model": _short(model), "data": _short(data), "weights_sha256": digest, "device": device}
+    digest = None if request.weights is None else hashlib.sha256(request.weights.read_bytes()).hexdigest()
+    parts = {"model": _short(request.model), "data": _short(request.data)}
+    return {**parts, "weights_sha256": digest, "device": request.device}
 
 
 def _short(spec: str) -> str:
     """A model or data spec without folders, for files that may be published."""
     head, colon, tail = spec.partition(":")
     return f"{Path(head).name}{colon}{Path(tail).name}"
+
+
+def _as_text(result: PruneResult, out: Path) -> str:
+    return f"{result}\nreport: {out / REPORT}"
 
 
 def _as_json(result: PruneResult, out: Path) -> str:

@@ -15,8 +15,8 @@ from torch.nn.utils import prune as torch_prune
 from howsparse.errors import HowsparseError
 from howsparse.files import write_atomic
 
-_FORMAT = "howsparse-masks"
-_VERSION = "1"
+_KEY = "howsparse-masks"
+_VERSION = 1
 
 
 class Masks(Mapping[str, Tensor]):
@@ -75,7 +75,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def active(self) -> int:
         """Number of weights that live."""
-        return sum(int(mask.sum()) for mask in self.values())
+        return sum(int(mask.count_nonzero()) for mask in self.values())
 
     @property
     def density(self) -> float:
@@ -89,7 +89,7 @@ class Masks(Mapping[str, Tensor]):
 
     def sparsities(self) -> dict[str, float]:
         """Fraction removed per tensor."""
-        return {name: 1 - int(mask.sum()) / max(mask.numel(), 1) for name, mask in self.items()}
+        return {name: 1 - int(mask.count_nonzero()) / max(mask.numel(), 1) for name, mask in self.items()}
 
     # --- set algebra ------------------------------------------------------------------------------------------------
     def __and__(self, other: "Masks") -> "Masks":
@@ -151,8 +151,9 @@ class Masks(Mapping[str, Tensor]):
         Raises:
             HowsparseError: the file cannot be written.
         """
-        shapes = json.dumps({name: list(mask.shape) for name, mask in self.items()})
-        metadata = {"format": _FORMAT, "version": _VERSION, "shapes": shapes}
+        shapes = {name: list(mask.shape) for name, mask in self.items()}
+        # one entry, because safetensors writes several in an order that changes from run to run
+        metadata = {_KEY: json.dumps({"version": _VERSION, "shapes": shapes})}
         write_atomic(Path(path), save(self.packed(), metadata=metadata))
 
     @classmethod
@@ -164,10 +165,10 @@ class Masks(Mapping[str, Tensor]):
         """
         try:
             with safe_open(str(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
+                about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+                if about.get("version") != _VERSION:
                     raise HowsparseError(f"{path} is not a howsparse mask file of version {_VERSION}")
-                shapes = json.loads(metadata["shapes"])
+                shapes = about["shapes"]
                 return cls.unpacked({name: file.get_tensor(name) for name in shapes}, shapes)
         except (OSError, SafetensorError) as error:
             raise HowsparseError(f"cannot read masks from {path}: {error}") from error

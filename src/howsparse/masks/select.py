@@ -103,9 +103,9 @@ def kth_smallest(values: Tensor, k: int) -> Tensor:
     """
     if values.is_cuda:
         return values.kthvalue(k).values
-    buffer = values.numpy()
+    buffer = values.cpu().numpy()
     buffer.partition(k - 1)  # introselect in place: several times faster than torch's kthvalue, no copy
-    return values[k - 1].clone()
+    return values.new_tensor(buffer[k - 1])
 
 
 def _shrink_pool(

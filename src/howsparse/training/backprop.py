@@ -1,7 +1,6 @@
-"""Backpropagation as a training rule: fill the gradients of one step, say what each sample lost."""
+"""Backpropagation: fill the gradients of one step, say what each sample lost."""
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,9 +11,6 @@ from howsparse.task import Task
 from howsparse.training.recipe import Precision
 
 Scaler = torch.amp.GradScaler
-Rule = Callable[[Task, nn.Module, Share, Precision, Scaler | None], Tensor]
-"""A training rule: ``rule(task, model, share, precision, scaler)`` fills ``.grad`` and returns the sample losses."""
-
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

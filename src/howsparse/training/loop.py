@@ -11,7 +11,7 @@ from howsparse.batches import Share
 from howsparse.errors import DivergedError
 from howsparse.task import Task
 from howsparse.training import processes
-from howsparse.training.backprop import Rule, backprop
+from howsparse.training.backprop import backprop
 from howsparse.training.evaluation import Evaluation, evaluate
 from howsparse.training.recipe import Recipe
 
@@ -43,7 +43,6 @@ class Training:
         first_step: begin here instead of at 0, schedule and data order included (rewinding to step k).
         after_step: called after every optimizer step; keeps pruned weights at zero.
         l1_weights: the weights that ``recipe.l1`` penalises.
-        rule: fills the gradients.
         callbacks: onlookers.
 
     Raises:
@@ -60,7 +59,6 @@ class Training:
         first_step: int = 0,
         after_step: Callable[[], None] = lambda: None,
         l1_weights: Sequence[nn.Parameter] = (),
-        rule: Rule = backprop,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         recipe.check_fits(task.val is not None)
@@ -70,7 +68,7 @@ class Training:
         self.best_epoch: int | None = None
         self.best: Evaluation | None = None
         self._best_state: dict[str, Tensor] | None = None
-        self._epoch_seed, self._after_step, self._rule = epoch_seed, after_step, rule
+        self._epoch_seed, self._after_step = epoch_seed, after_step
         self._l1_weights = list(l1_weights) if recipe.l1 > 0 else []
         self._callbacks = callbacks
         self._optimizer = recipe.build_optimizer(task.model.parameters())
@@ -153,7 +151,7 @@ class Training:
 
     def _step(self, share: Share) -> Tensor:
         self._optimizer.zero_grad()
-        losses = self._rule(self.task, self._model, share, self.recipe.precision, self._scaler)
+        losses = backprop(self.task, self._model, share, self.recipe.precision, self._scaler)
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
         self._add_l1()
