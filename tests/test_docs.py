@@ -47,3 +47,14 @@ def test_commands_in_the_docs_exist() -> None:
         for block in blocks(page, "console"):
             for command in re.findall(r"howsparse ([a-z]+)", block):
                 assert main.get_command(None, command) is not None, command
+
+
+def test_the_table_of_measures_is_the_librarys() -> None:
+    from howsparse.measures import AXIOMS, MEASURES
+
+    page = (ROOT / "docs" / "concepts" / "measures.md").read_text()
+    for measure in MEASURES.values():
+        cells = " | ".join("yes" if axiom in measure.axioms else "-" for axiom in AXIOMS)
+        assert f"| `{measure.name}` | `{measure.formula.replace('|', chr(92) + '|')}` | {cells} |" in page
+    for axiom, text in AXIOMS.items():
+        assert f"- **{axiom}** {text}" in page

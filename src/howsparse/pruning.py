@@ -100,9 +100,8 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         "origin": dict(origin or {}),
     }
     _refuse_bad_start(task, recipe)
-    pruner = method.attach(
-        task.model, total_steps=max(recipe.epochs, 1) * len(task.train), include=include, exclude=exclude
-    )
+    shortest = min(recipe.epochs_of(0), recipe.epochs_of(1)) * len(task.train)  # a step to rewind to lies in both
+    pruner = method.attach(task.model, total_steps=shortest, include=include, exclude=exclude)
     if not isinstance(pruner, CyclicPruner):
         raise HowsparseError(f"method {method.name} does not prune in cycles, which prune() needs")
     with ExitStack() as stack:

@@ -73,7 +73,7 @@ class CyclicMethod(Method):
         masks: Masks | None = None,
     ) -> "CyclicPruner":
         """See `Method.attach`. ``total_steps`` is the length of one training; rewinding to a later step is refused."""
-        if isinstance(self.rewind, int) and total_steps is not None and self.rewind >= total_steps:
+        if isinstance(self.rewind, int) and total_steps is not None and self.rewind >= max(total_steps, 1):
             raise HowsparseError(
                 f"{type(self).__name__}: rewind = {self.rewind}, but a training has only {total_steps} steps; "
                 f"choose a step from 0 to {total_steps - 1}"
