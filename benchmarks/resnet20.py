@@ -59,6 +59,22 @@ def main() -> None:
             "cycles": [{k: line[k] for k in kept if k in line} for line in lines if line["kind"] == "cycle"],
         }
     (HERE / "results" / "resnet20.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    print(table(found))
+
+
+def table(found) -> str:
+    """The rows of docs/results/resnet20.md: sparsity and test accuracy, retrained and right after pruning."""
+    lines = ["| run | epochs | sparsity | retrained | merely pruned | PQ Index |", "|---|---|---|---|---|---|"]
+    for name, run in found.items():
+        if name == "card":
+            continue
+        per_cycle, bare = run["settings"]["settings"]["recipe"]["epochs"], None
+        for cycle in run["cycles"]:
+            shown = (f"{100 * cycle['sparsity']:.1f} %", f"{100 * cycle['test']['metric']:.2f}", bare or "-")
+            if cycle["cycle"] > 0:
+                lines.append(f"| {name} | {per_cycle * cycle['cycle']} | {' | '.join(shown)} | {cycle['pqi']:.3f} |")
+            bare = f"{100 * cycle['pruned']['test']['metric']:.2f}" if "pruned" in cycle else None
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -65,19 +65,33 @@ def turning_point(
             "sparsities, at least one, and a patience of at least 1"
         )
     indices = [math.inf if math.isnan(value) else value for value in indices]  # undefined: nothing is left to spread
-    lowest = min(range(len(indices)), key=lambda t: indices[t])
     delta = max(0.02 * indices[0], 2 * spread)
-    later = indices[lowest + 1 :]
-    confirmed = sum(value > indices[lowest] + delta for value in later) >= patience
+    lowest, confirmed = _first_confirmed_minimum(indices, delta, patience)
     return TurningPoint(
         cycle=lowest,
         sparsity=sparsities[lowest],
         low=sparsities[max(lowest - 1, 0)],
         high=sparsities[min(lowest + 1, len(sparsities) - 1)],
         confirmed=confirmed,
-        phase=_phase(indices[-1], max(later, default=0.0), confirmed=confirmed),
+        phase=_phase(indices[-1], max(indices[lowest + 1 :], default=0.0), confirmed=confirmed),
         tested_to=max(sparsities),
     )
+
+
+def _first_confirmed_minimum(indices: Sequence[float], delta: float, patience: int) -> tuple[int, bool]:
+    """The first minimum with ``patience`` later values clearly above it; else the lowest so far.
+
+    The first, because after a collapse the index can fall below it again.
+    """
+    lowest = above = 0
+    for cycle, value in enumerate(indices):
+        if value < indices[lowest]:
+            lowest, above = cycle, 0
+        elif value > indices[lowest] + delta:
+            above += 1
+        if above == patience:
+            return lowest, True
+    return lowest, False
 
 
 def _phase(last: float, highest: float, *, confirmed: bool) -> Phase:

@@ -59,7 +59,8 @@ def story(run: RunFiles) -> str:
         return _standing(run)
     result = run.result
     removed, metric = result["total"] - result["active"], result["metric"]
-    trained = f"was trained {count(result['cycles'], 'time')}, " if result["cycles"] > 2 else ""
+    trainings = len({record["cycle"] for record in run.epochs})  # trained weights may have needed none at first
+    trained = f"was trained {count(trainings, 'time')}, " if trainings > 2 else ""
     text = (
         f"The network {trained}lost {count(removed)} of its {count(result['total'])} prunable weights and has a "
         f"{run.yardstick.label} of {number(metric['pruned'])}, against {number(metric['dense'])} when dense."
