@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import put
 from shared_data import ROOT
 
 HERE = Path(__file__).parent
@@ -59,7 +60,7 @@ def main() -> None:
             "cycles": [{k: line[k] for k in kept if k in line} for line in lines if line["kind"] == "cycle"],
         }
     (HERE / "results" / "resnet20.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
-    print(table(found))
+    put(HERE.parent / "docs" / "results" / "resnet20.md", "runs", table(found))
 
 
 def table(found) -> str:

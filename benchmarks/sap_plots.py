@@ -1,4 +1,4 @@
-"""Plots and the claims table of docs/results/sap.md, from benchmarks/results/sap_fashion_mnist.json.
+"""Plots and tables of docs/results/sap.md, from benchmarks/results/sap_fashion_mnist*.json.
 
 python benchmarks/sap_plots.py
 """
@@ -6,11 +6,13 @@ python benchmarks/sap_plots.py
 import itertools
 import json
 from collections import defaultdict
+from math import log
 from pathlib import Path
 from statistics import mean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pages import put
 
 import howsparse as hs
 
@@ -26,16 +28,26 @@ SCOPES = ("global", "layer", "neuron")
 
 
 def main() -> None:
-    content = json.loads((HERE / "results" / "sap_fashion_mnist.json").read_text())
+    page = OUT / "sap.md"
+    short, long = read("sap_fashion_mnist"), read("sap_fashion_mnist_long")
+    cycles_figure(short, "sap_cycles.png")
+    cycles_figure(long, "sap_cycles_long.png")
+    scopes_figure(short)
+    put(page, "turning", turning_points(short))
+    put(page, "turning-long", turning_points(long))
+    put(page, "accuracy", accuracies(short))
+    put(page, "accuracy-long", accuracies(long))
+
+
+def read(name: str):
+    """Histories by scope and method, one per seed."""
     runs = defaultdict(list)
-    for run in content["runs"]:
+    for run in json.loads((HERE / "results" / f"{name}.json").read_text())["runs"]:
         runs[run["scope"], run["method"]].append(run["cycles"])
-    cycles_figure(runs)
-    scopes_figure(runs)
-    print(claims(runs))
+    return runs
 
 
-def cycles_figure(runs) -> None:
+def cycles_figure(runs, name: str) -> None:
     """Global scope against the cycle: accuracy retrained and merely pruned, weights left, PQI, Gini."""
     figure = Figure(figsize=(11, 6.2), layout="constrained")
     axes = figure.subplots(2, 3).reshape(-1)
@@ -55,7 +67,7 @@ def cycles_figure(runs) -> None:
         tidy(axis)
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=8, frameon=False)
-    figure.savefig(OUT / "sap_cycles.png", dpi=110)
+    figure.savefig(OUT / name, dpi=110)
 
 
 def scopes_figure(runs) -> None:
@@ -105,39 +117,47 @@ def tidy(axis: Axes) -> None:
     axis.tick_params(labelsize=8)
 
 
-def claims(runs) -> str:
-    """Per scope and method: PQI's minimum, and accuracy at fixed shares of weights left."""
+def turning_points(runs) -> str:
+    """Per scope and method, averaged over seeds: where the PQ Index turns, and the accuracy there."""
     lines = [
-        "| scope | method | seeds | dense | PQI dense | PQI lowest | at cycle | left there, % | accuracy there |",
+        "| scope | method | seeds | PQI dense | turns at cycle | PQI there | left there | accuracy there | peak |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for scope in SCOPES:
-        for method in COLOURS:
-            seeds = runs[scope, method]
-            if not seeds:
-                continue
-            curve = [mean(s[t]["pqi"] for s in seeds if s[t]["pqi"] is not None) for t in range(len(seeds[0]))]
-            spread = max(stdev([s[0]["pqi"] for s in seeds]) if len(seeds) > 1 else 0.0, 0.0)
-            sparsities = [mean(s[t]["sparsity"] for s in seeds) for t in range(len(seeds[0]))]
-            turn = hs.turning_point(curve, sparsities, spread=spread)
-            accuracy = mean(s[turn.cycle]["test"]["metric"] for s in seeds)
-            dense = mean(s[0]["test"]["metric"] for s in seeds)
-            mark = "" if turn.confirmed else " (not confirmed)"
-            lines.append(
-                f"| {scope} | {method} | {len(seeds)} | {dense:.4f} | {curve[0]:.3f} | {min(curve):.3f} | "
-                f"{turn.cycle}{mark} | {100 * (1 - turn.sparsity):.1f} | {accuracy:.4f} |"
-            )
-    lines += [
-        "",
-        "| scope | method | " + " | ".join(f"{left:g} %" for left in LEVELS) + " |",
-        "|---" * (len(LEVELS) + 2) + "|",
-    ]
-    for scope in SCOPES:
-        for method in COLOURS:
-            if runs[scope, method]:
-                cells = [at_level(runs[scope, method], left / 100) for left in LEVELS]
-                lines.append(f"| {scope} | {method} | " + " | ".join(cells) + " |")
+    for (scope, method), seeds in ordered(runs):
+        cycles = range(len(seeds[0]))
+        curve = [mean(s[t]["pqi"] for s in seeds) for t in cycles]
+        spread = max(stdev([s[t]["pqi"] for s in seeds]) for t in cycles) if len(seeds) > 1 else 0.0
+        turn = hs.turning_point(curve, [mean(s[t]["sparsity"] for s in seeds) for t in cycles])
+        start = f"| {scope} | {method} | {len(seeds)} | {curve[0]:.3f} |"
+        if not turn.confirmed:
+            left = f"{100 * (1 - turn.tested_to):.2g} %"
+            lines.append(f"{start} not within 30 | lowest {min(curve):.3f} | looked down to {left} | - | - |")
+            continue
+        accuracy = 100 * mean(s[turn.cycle]["test"]["metric"] for s in seeds)
+        peak = max(cycles[turn.cycle :], key=lambda t: curve[t])
+        after = f"{curve[peak]:.3f} at {peak}, spread of seeds {spread:.3f}"
+        place = f"{turn.cycle} | {curve[turn.cycle]:.3f} | {100 * (1 - turn.sparsity):.1f} % | {accuracy:.2f}"
+        lines.append(f"{start} {place} | {after} |")
     return "\n".join(lines)
+
+
+def accuracies(runs) -> str:
+    """Per scope and method: test accuracy of retrained networks at fixed shares of weights left."""
+    lines = ["| scope | method | dense | " + " | ".join(f"{left:g} %" for left in LEVELS) + " |"]
+    lines.append("|---" * (len(LEVELS) + 3) + "|")
+    for (scope, method), seeds in ordered(runs):
+        dense = with_spread([100 * s[0]["test"]["metric"] for s in seeds])
+        cells = [dense, *(at_level(seeds, left / 100) for left in LEVELS)]
+        lines.append(f"| {scope} | {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ordered(runs):
+    return [((s, m), runs[s, m]) for s in SCOPES for m in COLOURS if runs[s, m]]
+
+
+def with_spread(values: list[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 LEVELS = (50, 20, 10, 5, 2, 1, 0.5)
@@ -145,8 +165,6 @@ LEVELS = (50, 20, 10, 5, 2, 1, 0.5)
 
 def at_level(seeds, left: float) -> str:
     """Accuracy at a share of weights left, interpolated between cycles in the logarithm of that share."""
-    from math import log
-
     found = []
     for cycles in seeds:
         for a, b in itertools.pairwise(cycles):
@@ -157,7 +175,7 @@ def at_level(seeds, left: float) -> str:
                 break
     if len(found) < len(seeds):
         return "-"
-    return f"{100 * mean(found):.2f}" + (f" ± {100 * stdev(found):.2f}" if len(found) > 1 else "")
+    return with_spread([100 * value for value in found])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pqi
 import threshold
 import torch
 import upkeep
+from pages import put
 from rounds import Case, measure
 
 from howsparse.training.run import environment
@@ -51,6 +52,8 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     found = {"environment": about, "seconds_per_case": options.seconds, "rows": rows, "remarks": remarks}
     options.out.write_text(json.dumps(found, indent=1) + "\n")
+    if options.out == RESULTS:
+        put(Path(__file__).with_name("README.md"), "table", markdown(found))
 
 
 def cases() -> Iterator[Case]:
@@ -65,6 +68,23 @@ def line(row: dict[str, Any]) -> str:
     goal = "" if row["goal"] is None else f"goal <= {row['goal']:g}: {row['verdict']}"
     start = f"  {row['variant']:27}{row['milliseconds']:7.1f} ms"
     return f"{start} {ratio:18}{spread:18}{processor:18}{rounds:11} {goal}".rstrip()
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The table for README.md."""
+    about = found["environment"]
+    lines = [
+        f"{about['cpu']}, {about['threads']} thread(s), load {about['load']}, torch {about['torch']}.",
+        "",
+        "| case | variant | ms | ratio to the first | goal |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        half = np.diff(row["ratio_95"])[0] / 2
+        goal = "" if row["goal"] is None else f"<= {row['goal']:g}: {row['verdict']}"
+        numbers = f"{row['milliseconds']:.1f} | {row['ratio']:.3f} ± {half:.3f}"
+        lines.append(f"| {row['case']} | {row['variant']} | {numbers} | {goal} |")
+    return "\n".join([*lines, "", *found["remarks"]])
 
 
 def cpu() -> str:
