@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from howsparse import HowsparseError, Metric, Task
 from howsparse.batches import Batches
 from howsparse.task import squared_error, to_device
 from howsparse.training import evaluate
+from howsparse.training.backprop import backprop
 
 
 class Plain(Dataset):
@@ -75,6 +84,42 @@ def test_a_loader_that_does_not_shuffle_is_read_in_order() -> None:
     assert order(Batches(loader), 1) == [list(range(6)), list(range(6, 12)), list(range(12, 18))]
 
 
+def test_a_single_sample_left_over_joins_the_batch_before_it() -> None:
+    data = Batches(TensorDataset(torch.arange(9.0)), batch_size=4)
+    assert [len(share.batch[0]) for share in data.shuffled(0)] == [4, 5]
+    assert len(data) == 2
+    assert [len(batch[0]) for batch in Batches(TensorDataset(torch.arange(1.0)), batch_size=4).ordered()] == [1]
+
+
+def test_loaders_with_samplers_of_their_own_are_passed_through() -> None:
+    data = TensorDataset(torch.arange(50.0))
+    few = DataLoader(data, batch_size=8, sampler=SubsetRandomSampler(range(20)))
+    drawn = DataLoader(data, batch_size=10, sampler=RandomSampler(data, replacement=True, num_samples=30))
+    single = DataLoader(data, batch_size=None)
+    assert [len(Batches(loader)) for loader in (few, drawn, single)] == [3, 3, 50]
+    with pytest.raises(HowsparseError, match="a sampler of its own, cannot be split"):
+        Task(nn.Linear(1, 2), few)
+    assert Task(nn.Linear(1, 2), few, val=few).calib is None
+
+
+def test_own_collation_is_kept_for_held_out_data() -> None:
+    class Ragged(Dataset):
+        def __len__(self) -> int:
+            return 20
+
+        def __getitem__(self, i: int):
+            return torch.ones(1 + i % 3), i % 2
+
+    def pad(samples):
+        x, y = zip(*samples, strict=True)
+        return nn.utils.rnn.pad_sequence(x, batch_first=True), torch.tensor(y)
+
+    task = Task(nn.Identity(), DataLoader(Ragged(), batch_size=4, collate_fn=pad), val_share=0.5)
+    assert [data.name for data in (task.train, task.val, task.calib)] == ["train", "val", "calib"]
+    for data in (task.train, task.val, task.calib):
+        assert next(iter(data.ordered()))[0].dim() == 2
+
+
 def test_skipping_resumes_the_same_pass() -> None:
     data = Batches(LOADERS["dataset"](), batch_size=8)
     assert order(data, 5, skip=3) == order(data, 5)[3:]
@@ -87,9 +132,10 @@ def test_shares_make_up_each_batch(world) -> None:
     shares = [list(data.shuffled(2, rank=r, world=world)) for r in range(world)]
     for step, batch in enumerate(whole):
         parts = [shares[r][step] for r in range(world)]
-        real = [int(v) for s in parts if s.scale for v in s.batch[0].tolist()]
-        assert sorted(real) == sorted(batch)
-        total = sum(float(s.batch[0].sum()) * s.scale for s in parts) / world  # averaging gradients over processes
+        real = {int(v) for s in parts if s.weight for v in s.batch[0].tolist()}
+        assert real == set(batch)
+        assert all(len(s.batch[0]) > 1 for s in parts)  # batch statistics need two
+        total = sum(float(s.batch[0].mean()) * s.weight for s in parts) / world  # averaging gradients over processes
         assert total == pytest.approx(sum(batch) / len(batch))
 
 
@@ -176,6 +222,30 @@ def test_a_loss_that_averages_is_refused(points) -> None:
     task = Task(nn.Linear(12, 2), points, loss=nn.functional.cross_entropy)
     with pytest.raises(HowsparseError, match="one value per sample"):
         evaluate(task, task.train)
+
+
+def test_flattened_tokens_give_the_same_gradients() -> None:
+    """(B*T, V) logits or (B, V, T): the mean is the mean."""
+    tokens = TensorDataset(torch.randint(0, 7, (12, 9)))
+    norms = []
+    for flat in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 7))
+
+        def forward(m, batch, flat=flat):
+            logits, target = m(batch[0][:, :-1]), batch[0][:, 1:]
+            return (logits.reshape(-1, 7), target.reshape(-1)) if flat else (logits.transpose(1, 2), target)
+
+        task = Task(model, tokens, val=tokens, forward=forward, batch_size=4)
+        backprop(task, model, next(task.train.shuffled(0)), "float32", None)
+        norms.append(float(model[1].weight.grad.norm()))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_a_metric_that_averages_fails_before_the_work(points) -> None:
+    wrong = Metric("wrong", lambda output, target: (output.argmax(1) == target).double().mean())
+    with pytest.raises(HowsparseError, match="metric wrong gave values of shape"):
+        Task(nn.Linear(12, 2), points, metric=wrong).probe()
 
 
 def test_what_cannot_work_fails_before_the_work(points) -> None:

@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 
 from howsparse.errors import HowsparseError
 
@@ -14,12 +23,12 @@ from howsparse.errors import HowsparseError
 class Share(NamedTuple):
     """What one process sees of a batch.
 
-    ``scale`` turns the *sum* of this share's sample losses into its part of the whole batch's mean, once gradients are
-    averaged over processes; None means the share is the whole batch, of a size only its reader knows.
+    ``weight`` turns the *mean* of this share's losses into its part of the whole batch's mean, once gradients are
+    averaged over processes: 1 when the share is the whole batch, 0 when the samples are there for company only.
     """
 
     batch: Any
-    scale: float | None
+    weight: float
 
 
 class Batches:
@@ -39,9 +48,9 @@ class Batches:
         HowsparseError: no data, or a one-shot iterator.
 
     Example:
-        >>> data = torch.utils.data.TensorDataset(torch.arange(5.0))
-        >>> [batch[0].tolist() for batch in Batches(data, batch_size=2).ordered()]
-        [[0.0, 1.0], [2.0, 3.0], [4.0]]
+        >>> data = torch.utils.data.TensorDataset(torch.arange(6.0))
+        >>> [batch[0].tolist() for batch in Batches(data, batch_size=4).ordered()]
+        [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0]]
     """
 
     def __init__(
@@ -69,11 +78,16 @@ class Batches:
             HowsparseError: iterable data of unknown length.
         """
         if self.samples is not None:
-            drop = self._loader is not None and self._loader.drop_last
-            return max(1, self.samples // self.batch_size if drop else -(-self.samples // self.batch_size))
-        if not hasattr(self._source, "__len__"):
-            raise HowsparseError(f"{self.name}: iterable data needs a length; wrap it in a list or give it __len__")
-        return len(self._source)
+            return len(self._chunks(torch.arange(self.samples)))
+        try:
+            batches = len(self._source)
+        except TypeError as error:
+            raise HowsparseError(
+                f"{self.name}: iterable data needs a length; wrap it in a list or give it __len__"
+            ) from error
+        if batches == 0:
+            raise HowsparseError(f"{self.name}: there are no batches")
+        return batches
 
     def shuffled(self, seed: int, *, rank: int = 0, world: int = 1, skip: int = 0) -> Iterator[Share]:
         """One pass in an order drawn from ``seed``.
@@ -85,11 +99,11 @@ class Batches:
             skip: batches to leave out at the front.
 
         Yields:
-            This process's share of each batch. A share that would be empty holds one sample at scale 0, because every
+            This process's share of each batch. A share that would be empty holds a sample at weight 0, because every
             process must take part in every step.
         """
         _seed_everything(seed + 1_000_003 * rank)
-        if self.dataset is None or not self._reorderable():
+        if self.dataset is None:
             yield from self._foreign(world, skip)
             return
         order = self._positions()
@@ -99,18 +113,20 @@ class Batches:
 
     def ordered(self, *, rank: int = 0, world: int = 1) -> Iterator[Any]:
         """One pass in the data's own order, for evaluation; ``rank`` reads every ``world``-th batch."""
-        if self.dataset is None or not self._reorderable():
+        if self.dataset is None:
             yield from (batch for i, batch in enumerate(self._source) if i % world == rank)
             return
-        chunks = self._positions().split(self.batch_size)[rank::world]
+        chunks = self._chunks(self._positions())[rank::world]
         yield from self._load([chunk.tolist() for chunk in chunks])
 
-    def frozen(self) -> "Batches | None":
+    def frozen(self, name: str = "calib") -> "Batches | None":
         """The same samples in order and without augmentation, or None when the data cannot promise that."""
         if self.dataset is None:
             return None
         plain = self.dataset.plain() if hasattr(self.dataset, "plain") else self.dataset
-        return Batches(plain, batch_size=self.batch_size, name="calib", indices=self._indices)
+        twin = Batches(plain, batch_size=self.batch_size, name=name, indices=self._indices)
+        twin._loader = self._loader  # collated in the same way
+        return twin
 
     def hold_out(self, share: float, seed: int) -> "tuple[Batches, Batches]":
         """Split map-style data into ``(rest, held out)``, the latter un-augmented where the data offers ``plain()``.
@@ -118,9 +134,10 @@ class Batches:
         Raises:
             HowsparseError: iterable data, or too few samples to split.
         """
-        if self.dataset is None or not self._reorderable():
+        if self.dataset is None:
             raise HowsparseError(
-                f"{self.name}: iterable data cannot be split; bring held-out data with Task(..., val=...)"
+                f"{self.name}: iterable data, or a loader with a sampler of its own, cannot be split; "
+                "bring held-out data with Task(..., val=...)"
             )
         positions = self._positions()
         count = round(share * len(positions))
@@ -128,7 +145,7 @@ class Batches:
             raise HowsparseError(f"{self.name}: {len(positions)} samples are too few to hold out a share of {share}")
         order = positions[torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))]
         out, rest = order[:count].sort().values, order[count:].sort().values
-        held = Batches(self.dataset, batch_size=self.batch_size, name="val", indices=out.tolist()).frozen()
+        held = Batches(self._source, batch_size=self.batch_size, indices=out.tolist()).frozen("val")
         train = Batches(self._source, batch_size=self.batch_size, name=self.name, indices=rest.tolist())
         assert held is not None
         return train, held
@@ -140,13 +157,6 @@ class Batches:
             return default
         return int(self._loader.batch_size or getattr(sampler, "batch_size", None) or default)
 
-    def _reorderable(self) -> bool:
-        """Whether we may draw the order: plain datasets, and loaders with torch's own two samplers."""
-        if self._loader is None:
-            return True
-        plain_sampler = type(self._loader.sampler) in (SequentialSampler, torch.utils.data.RandomSampler)
-        return plain_sampler and type(self._loader.batch_sampler) is BatchSampler
-
     def _wants_shuffle(self) -> bool:
         return self._loader is None or not isinstance(self._loader.sampler, SequentialSampler)
 
@@ -156,10 +166,27 @@ class Batches:
         return torch.arange(len(self.dataset))  # type: ignore[arg-type]
 
     def _read(self, order: torch.Tensor, rank: int, world: int, skip: int) -> Iterator[Share]:
-        whole = order.split(self.batch_size)[: len(self)][skip:]
-        shares = [chunk[rank::world].tolist() or chunk[:1].tolist() for chunk in whole]
-        scales = [world / len(chunk) if len(chunk) > rank else 0.0 for chunk in whole]
-        yield from map(Share, self._load(shares), scales)
+        whole = self._chunks(order)[skip:]
+        shares = [chunk[rank::world].tolist() for chunk in whole]
+        weights = [world * len(share) / len(chunk) for share, chunk in zip(shares, whole, strict=True)]
+        if world > 1:
+            # every process takes part in every step, and batch statistics need two samples: the few are seen twice
+            shares = [s if len(s) > 1 else 2 * (s or c[:1].tolist()) for s, c in zip(shares, whole, strict=True)]
+        yield from map(Share, self._load(shares), weights)
+
+    def _chunks(self, order: torch.Tensor) -> list[torch.Tensor]:
+        """The order cut into batches; a single sample left over joins the batch before it (batch norm needs two)."""
+        chunks = list(order.split(self.batch_size))
+        if (
+            self._loader is not None
+            and self._loader.drop_last
+            and len(chunks) > 1
+            and len(chunks[-1]) < self.batch_size
+        ):
+            return chunks[:-1]
+        if len(chunks) > 1 and len(chunks[-1]) == 1:
+            return [*chunks[:-2], torch.cat(chunks[-2:])]
+        return chunks
 
     def _load(self, chunks: list[list[int]]) -> Iterable[Any]:
         """Batches of the given samples; data sets that can gather a whole batch at once are asked to."""
@@ -175,6 +202,9 @@ class Batches:
             num_workers=0 if loader is None else loader.num_workers,
             pin_memory=loader is not None and loader.pin_memory,
             worker_init_fn=None if loader is None else loader.worker_init_fn,
+            multiprocessing_context=None if loader is None else loader.multiprocessing_context,
+            prefetch_factor=None if loader is None else loader.prefetch_factor,
+            timeout=0 if loader is None else loader.timeout,
         )
 
     def _foreign(self, world: int, skip: int) -> Iterator[Share]:
@@ -182,7 +212,7 @@ class Batches:
             raise HowsparseError(f"{self.name}: several processes need map-style data whose order howsparse may draw")
         for position, batch in enumerate(self._source):
             if position >= skip:
-                yield Share(batch, None)
+                yield Share(batch, 1.0)
 
 
 def _seed_everything(seed: int) -> None:
@@ -197,10 +227,20 @@ def _gathers(dataset: Dataset[Any]) -> bool:
     return getattr(dataset, "gathers_batches", False) or type(dataset) is TensorDataset
 
 
+def _reorderable(loader: DataLoader[Any]) -> bool:
+    """Whether we may draw the order: torch's own batching and one of its two samplers over the whole data set."""
+    if isinstance(loader.dataset, IterableDataset) or type(loader.batch_sampler) is not BatchSampler:
+        return False
+    sampler: Any = loader.sampler
+    if type(sampler) not in (SequentialSampler, RandomSampler) or getattr(sampler, "replacement", False):
+        return False
+    whole = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
+    return whole is not None and len(sampler) == whole
+
+
 def _map_style(source: Any) -> Dataset[Any] | None:
     if isinstance(source, DataLoader):
-        indexable = hasattr(source.dataset, "__getitem__") and hasattr(source.dataset, "__len__")
-        return source.dataset if indexable else None
-    if isinstance(source, torch.utils.data.IterableDataset):
+        return source.dataset if _reorderable(source) else None
+    if isinstance(source, IterableDataset):
         return None
     return source if isinstance(source, Dataset) else None  # a list is a list of batches, not of samples

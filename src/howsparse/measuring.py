@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, Scope, prunable_parameters
 from howsparse.masks.prunable import Pattern, detached
 from howsparse.measures.card import NAME_RULE, Card, weights_by_name
@@ -31,7 +32,7 @@ def measure(  # noqa: PLR0913 - a source and the ways to look at it, keyword-onl
 
     Args:
         source: a model, a state dict, or the path of a safetensors file or PyTorch state dict.
-        masks: the weights that live; all by default.
+        masks: the weights that live; all by default. Without a model they also choose the tensors.
         scope: ``global``, ``layer``, or ``neuron``, which adds a summary over output units to every layer.
         p: smaller order of the PQ Index, 0 < p < q.
         q: larger order.
@@ -54,4 +55,9 @@ def measure(  # noqa: PLR0913 - a source and the ways to look at it, keyword-onl
         weights = detached(prunable_parameters(source, include=include, exclude=exclude))
         return measure_tensors(weights, masks, scope=scope, p=p, q=q, zeros=zeros)
     state = read_weights(source) if isinstance(source, str | Path) else source
-    return measure_tensors(weights_by_name(state), masks, scope=scope, p=p, q=q, zeros=zeros, note=NAME_RULE)
+    if masks is not None:  # they say which tensors were prunable
+        missing = [name for name in masks if name not in state]
+        if missing:
+            raise HowsparseError(f"no weights for the masks of {', '.join(missing[:5])}")
+        return measure_tensors({name: state[name] for name in masks}, masks, scope=scope, p=p, q=q, zeros=zeros)
+    return measure_tensors(weights_by_name(state), scope=scope, p=p, q=q, zeros=zeros, note=NAME_RULE)

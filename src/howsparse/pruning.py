@@ -1,12 +1,15 @@
 """``prune``: carry a method out on a task, from the first epoch to the report, on disk and resumable."""
 
+import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from howsparse.errors import HowsparseError
@@ -56,7 +59,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
 ) -> PruneResult:
     """Prune the task's network by a method and write a run directory.
 
-    Decisions use held-out data only; test data are evaluated once a cycle and reported. The same call on the directory
+    Decisions use held-out data only; test data are only ever reported. The same call on the directory
     of a run that was killed resumes it to bitwise the same masks and weights; on a finished run it returns at once.
     Under ``torchrun`` (a process group must be initialised) gradients are averaged over processes and process 0 writes.
 
@@ -90,6 +93,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         0.5
     """
     recipe = Recipe() if recipe is None else recipe
+    _refuse_bad_start(task, method, recipe)
     settings = {
         "method": method.to_plain(),
         "recipe": recipe.to_plain(),
@@ -99,7 +103,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         "task": describe(task),
         "origin": dict(origin or {}),
     }
-    _refuse_bad_start(task, recipe)
+    processes.agree(task.model.state_dict())  # every process starts from the same weights
     shortest = min(recipe.epochs_of(0), recipe.epochs_of(1)) * len(task.train)  # a step to rewind to lies in both
     pruner = method.attach(task.model, total_steps=shortest, include=include, exclude=exclude)
     if not isinstance(pruner, CyclicPruner):
@@ -108,9 +112,11 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         run = None
         if processes.rank() == 0:
             folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
-            run = Run(folder, settings, every=checkpoint_every)
+            run = Run(folder, settings, every=checkpoint_every, kept=out is not None)
+            stack.callback(run.close)
         was_finished = run is not None and run.result is not None
-        found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
+        with _randomness_of_its_own(task.device):
+            found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
         if run is not None and out is not None and report and not (was_finished and (run.folder / REPORT).exists()):
             write_report(run.folder)  # over one of the unfinished run, if there is any
     return PruneResult(
@@ -127,6 +133,19 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     )
 
 
+@contextmanager
+def _randomness_of_its_own(device: torch.device) -> Iterator[None]:
+    """Leave the global generators as they were: networks made after a run must not all start alike."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
 def describe(task: Task) -> dict[str, Any]:
     """What a task is, so that a run can refuse another one: structure and sizes, no values."""
     return {
@@ -136,13 +155,26 @@ def describe(task: Task) -> dict[str, Any]:
             split: None if data is None else data.samples
             for split, data in (("train", task.train), ("val", task.val), ("test", task.test))
         },
+        "held_out": task.held_out,
         "batch_size": getattr(task.train, "batch_size", None),
         "parameters": {name: list(p.shape) for name, p in task.model.named_parameters()},
     }
 
 
-def _refuse_bad_start(task: Task, recipe: Recipe) -> None:
+def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
+    if not isinstance(method, Method):
+        raise HowsparseError(f"method is a {type(method).__name__}; give a method such as hs.SAP(cycles=5)")
+    if not any(p.requires_grad for p in task.model.parameters()):
+        raise HowsparseError(f"{task.name}: no parameter of the network wants gradients, so nothing can be trained")
     recipe.check_fits(task.val is not None)
+    if getattr(method, "stop", None) == "tolerance" and task.val is None:
+        raise HowsparseError('stop = "tolerance" decides by held-out data: give the task val=..., or a val_share')
+    rewind = getattr(method, "rewind", None)
+    if isinstance(rewind, int) and rewind > 0 and recipe.epochs_of(0) != recipe.epochs_of(1):
+        raise HowsparseError(
+            f"rewind = {rewind} goes on with the dense training's schedule, but that has {recipe.epochs_of(0)} epochs "
+            f"and later ones {recipe.epochs_of(1)}; leave dense_epochs out, or rewind to init"
+        )
     for name, parameter in task.model.named_parameters():
         bad = int((~parameter.detach().isfinite()).sum())
         if bad:

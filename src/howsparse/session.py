@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from howsparse.deploy import count_bytes, count_multiply_adds
 from howsparse.errors import DivergedError
@@ -13,7 +14,7 @@ from howsparse.measures.histogram import histograms
 from howsparse.measures.turning_point import turning_point
 from howsparse.methods import CyclicPruner
 from howsparse.methods.cyclic import portrait
-from howsparse.task import Task, batch_length
+from howsparse.task import Task
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate, processes
 from howsparse.training.run import model_bytes
 
@@ -75,7 +76,7 @@ class Session:
 
     def _resume(self) -> dict[str, Any] | None:
         """Load the last checkpoint, or write the first; return the state of a training that was under way."""
-        state = processes.agree_on(None if self.run is None else self.run.load_checkpoint(self.task.device))
+        state = processes.agree_on(None if self.run is None else self.run.load_checkpoint())
         if state is None:
             self._checkpoint(None, force=True)  # the initial weights: a resumed run starts from the same ones
             return None
@@ -108,15 +109,17 @@ class Session:
                 self._tell("on_epoch", full)
                 self._checkpoint(training)
         except DivergedError as error:
-            where = "" if self.run is None else f" The last good checkpoint is in {self.run.folder}."
+            where = "" if self.run is None else self.run.where_it_stands
             raise DivergedError(f"cycle {self.pruner.cycle}: {error}{where}") from None
         training.restore_best()
+        self.pruner.masks.apply_(self.pruner.weights)  # multiplied weights may be -0.0; files hold plain zeros
 
     def _close_cycle(self, training: Training) -> None:
         """Measure the trained network, keep it if it is the answer so far, and prune it."""
         held_out, test = self._evaluate()
-        decisive = held_out.metric if held_out is not None and self.task.metric is not None else None
-        higher = self.task.metric is None or self.task.metric.higher_is_better
+        by_loss = self.task.metric is None
+        decisive = None if held_out is None else held_out.loss if by_loss else held_out.metric
+        higher = self.task.metric is not None and self.task.metric.higher_is_better
         record = {
             "kind": "cycle",
             **_finite(self.pruner.observe(decisive, higher_is_better=higher)),
@@ -169,11 +172,17 @@ class Session:
         which = "test" if self.task.test is not None else "val"
         name = self.task.metric.name if self.task.metric is not None else "loss"
         key = "loss" if self.task.metric is None else "metric"
-        turn = turning_point([_nan(c["pqi"]) for c in cycles], [c["sparsity"] for c in cycles])
-        batch = next(iter(self.task.train.ordered()))
-        adds = count_multiply_adds(
-            self.task.model, lambda model: self.task.outputs(model, batch), masks, batch_length(batch)
+        turn = turning_point(
+            [_nan(c["pqi"]) for c in cycles],
+            [c["sparsity"] for c in cycles],
+            patience=getattr(self.pruner.method, "patience", 2),
         )
+        batch = next(iter(self.task.train.ordered()))
+
+        def forward(model: nn.Module) -> int:
+            return len(self.task.sample_losses(*self.task.outputs(model, batch)))
+
+        adds = count_multiply_adds(self.task.model, forward, masks)
         sizes = count_bytes(self.task.model, masks, model_bytes(self.task.model))
         return {
             "asked": getattr(self.pruner.method, "sparsity", None),

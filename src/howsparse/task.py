@@ -90,7 +90,8 @@ class Task:
         train: training data: a DataLoader, a map-style dataset, or an iterable of batches. It may shuffle and augment.
         val: held-out data by which decisions are made. Without it, ``val_share`` of map-style ``train`` is held out.
         test: data that is only ever reported.
-        loss: ``loss(output, target) -> per-sample values``; the mean is taken by us.
+        loss: ``loss(output, target) -> per-sample values``; the mean is taken by us. This module has `cross_entropy`
+            and `squared_error`.
         forward: ``forward(model, batch) -> (output, target)``.
         metric: the number to judge by; by default accuracy when the loss is cross-entropy, else none.
         calib: one frozen, ordered, un-augmented pass over the training samples; built from map-style data when absent.
@@ -136,6 +137,7 @@ class Task:
             self.val: Batches | None = Batches(val, batch_size=batch_size, name="val")
         else:
             self.train, self.val = self.train.hold_out(val_share, seed) if val_share else (self.train, None)
+        self.held_out = {"share": val_share, "seed": seed} if val is None and val_share else None
         self.test = None if test is None else Batches(test, batch_size=batch_size, name="test")
         self.calib = self.train.frozen() if calib is None else Batches(calib, batch_size=batch_size, name="calib")
 
@@ -167,8 +169,8 @@ class Task:
         """Run the first batch of every split through the network, so that what cannot work fails before the work.
 
         Raises:
-            HowsparseError: a split's first batch gives a loss that is not finite, one number instead of one per sample,
-                or labels outside the classes.
+            HowsparseError: a split's first batch gives a loss that is not finite, a loss or metric that is one number
+                instead of one per sample, or labels outside the classes.
         """
         was_training = self.model.training
         self.model.eval()
@@ -181,8 +183,19 @@ class Task:
                         f"{data.name}: the loss of the first batch is not finite before any training; "
                         "look at the inputs (NaN? not normalised?) and at the weights"
                     )
+                self._probe_metric(output, target, len(losses))
         finally:
             self.model.train(was_training)
+
+    def _probe_metric(self, output: Tensor, target: Tensor, samples: int) -> None:
+        if self.metric is None:
+            return
+        values = self.metric.values(output, target)
+        if values.dim() == 0 or len(values) != samples:
+            raise HowsparseError(
+                f"the metric {self.metric.name} gave values of shape {tuple(values.shape)} for {samples} samples; it "
+                "must give one row per sample, the mean is taken by howsparse"
+            )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -195,17 +208,3 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         moved = [to_device(item, device) for item in batch]
         return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
     return batch
-
-
-def batch_length(batch: Batch) -> int:
-    """Number of samples in a batch: the length of its first tensor.
-
-    Raises:
-        HowsparseError: the batch holds no tensor.
-    """
-    if isinstance(batch, Tensor):
-        return len(batch)
-    items = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, tuple | list) else ()
-    for item in items:
-        return batch_length(item)
-    raise HowsparseError(f"cannot tell the number of samples in a batch of type {type(batch).__name__}")

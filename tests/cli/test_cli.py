@@ -161,6 +161,7 @@ def test_help_teaches() -> None:
         (["--scope", "filter"], "is not one of"),
         (["--weights", "absent.pt"], "no weights file absent.pt"),
         (["--val-share", "1.2"], "val_share = 1.2 is not allowed"),
+        (["--device", "nonsense"], "--device nonsense cannot be used here"),
     ],
 )
 def test_bad_requests_are_refused_before_any_work(flags, message, tmp_path) -> None:
@@ -180,3 +181,14 @@ def test_divergence_has_its_own_exit_code(tmp_path) -> None:
 def test_not_a_run_directory(tmp_path) -> None:
     assert "holds no config.json" in bad("report", tmp_path)
     assert "holds no model.safetensors" in bad("measure", tmp_path)
+
+
+def test_measuring_a_run_looks_at_what_the_run_pruned(tmp_path) -> None:
+    out = tmp_path / "run"
+    good(
+        *["prune", "--model", "mlp", "--data", "digits", "--method", "one-shot", "--sparsity", 0.9, "--epochs", 1],
+        *["--exclude", "fc1.weight", "--out", out],
+    )
+    found = json.loads(good("measure", out, "--json").stdout)["global"]
+    assert found["sparsity"] == pytest.approx(0.9, abs=1e-4)
+    assert found["total"] == 43_520 - 8_192

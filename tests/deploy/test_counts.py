@@ -21,7 +21,7 @@ class Net(nn.Module):
 def test_multiply_adds_by_hand() -> None:
     net, x = Net(), torch.zeros(3, 4, 7, 7)
     masks = {"conv.weight": torch.arange(8 * 2 * 9).reshape(8, 2, 3, 3) < 72, "twice.weight": torch.eye(5) > 0}
-    found = count_multiply_adds(net, lambda m: m(x), masks, samples=3)
+    found = count_multiply_adds(net, lambda m: len(m(x)), masks)
     conv, up, fc, twice = 9 * 144, 9 * 8 * 2 * 4, 72 * 5, 2 * 25
     assert found.dense == conv + up + fc + twice
     assert found.sparse == conv // 2 + up + fc + 2 * 5
@@ -38,3 +38,23 @@ def test_bytes() -> None:
     assert found.dense == 4 * (4096 + 64)
     assert found.packed == 512 + 4 * 410 + 4 * 64
     assert found.compressed < len(file) / 4
+
+
+def test_tied_and_parametrized_weights() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+            self.b.weight = self.a.weight
+            self.c = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3, bias=False))
+
+        def forward(self, x):
+            return self.c(self.b(self.a(x)))
+
+    net = Tied()
+    masks = Masks({"a.weight": torch.eye(4) > 0})
+    found = count_multiply_adds(net, lambda m: len(m(torch.zeros(2, 4))), masks)
+    assert (found.dense, found.sparse, found.uncounted) == (44, 4 + 4 + 12, ())
+    sizes = count_bytes(net, masks, b"")
+    assert sizes.dense == 4 * (16 + 12 + 3)  # the tied tensor once; the parametrization's two tensors
+    assert sizes.packed == 2 + 4 * 4 + 4 * (12 + 3)

@@ -81,6 +81,26 @@ def test_mixed_precision_compares_exactly() -> None:
     assert (bool(new["a"]), bool(new["b"])) == (False, True)
 
 
+@pytest.mark.parametrize("ties", ["exact", "keep"])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_channels_last_weights(scope, ties) -> None:
+    """Positions are row-major whatever the memory format."""
+    torch.manual_seed(0)
+    weight = torch.randint(0, 5, (6, 4, 3, 3)).float()
+    plain, last = {"w": weight}, {"w": weight.to(memory_format=torch.channels_last)}
+    counts = {group: size // 2 for group, size in group_sizes(Masks.dense(plain), scope).items()}
+    masks = [remove_smallest(Masks.dense(w), w, counts, scope=scope, ties=ties) for w in (plain, last)]
+    assert masks[0] == masks[1]
+    assert Masks.unpacked(masks[1].packed(), {"w": list(weight.shape)}) == masks[0]
+
+
+def test_infinite_scores_stay_before_the_dead() -> None:
+    masks = Masks({"w": torch.tensor([[True, True, False, False]])})
+    scores = {"w": torch.tensor([[torch.inf, 1.0, 0.0, 0.0]])}
+    for removed, left in ((1, [True, False, False, False]), (2, [False] * 4)):
+        assert remove_smallest(masks, scores, {"w": torch.tensor([removed])}, scope="neuron")["w"].tolist() == [left]
+
+
 def test_more_than_torch_quantile_can_take() -> None:
     torch.manual_seed(0)
     scores = {"w": torch.rand(1 << 12, (1 << 12) + 1)}  # 16,781,312 entries; torch.quantile refuses more than 2^24

@@ -146,3 +146,24 @@ def test_all_zero_layer_is_survived() -> None:
     run(pruner)
     assert int(pruner.masks["1.weight"].sum()) == 16
     assert pruner.records[-1]["layers"][1]["pqi"] is None
+
+
+def test_a_target_that_is_reached_ends_the_run() -> None:
+    """Tiny groups round up, so the target comes early; nothing is trained for nothing."""
+    pruner = hs.LotteryTicket(sparsity=0.8, scope="neuron").attach(nn.Conv2d(1, 16, 3))
+    run(pruner)
+    active = [record["active"] for record in pruner.records]
+    assert active[-1] == 144 - 115
+    assert len(set(active)) == len(active)
+
+
+def test_no_layer_is_emptied_while_others_can_give() -> None:
+    pruner = hs.OneShot(sparsity=0.95, scope="layer").attach(nn.Sequential(nn.Linear(40, 40), nn.Linear(4, 1)))
+    run(pruner)
+    assert int(pruner.masks["1.weight"].sum()) == 1
+    assert pruner.masks.total - pruner.masks.active == round(0.95 * 1604)
+
+
+def test_biases_of_attention_are_not_pruned() -> None:
+    attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    assert list(hs.OneShot().attach(attention).weights) == ["in_proj_weight", "out_proj.weight"]

@@ -18,7 +18,10 @@ def installed(tmp_path_factory):
     """An environment in which the example, and a broken plug-in beside it, look installed."""
     site = tmp_path_factory.mktemp("site")
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    points = project["entry-points"]["howsparse.methods"] | {"broken": "no_such_module:Thing"}
+    points = project["entry-points"]["howsparse.methods"] | {
+        "broken": "no_such_module:Thing",
+        "colliding": "colliding:Colliding",
+    }
     info = site / "random_pruning-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1\n")
@@ -26,6 +29,11 @@ def installed(tmp_path_factory):
         "[howsparse.methods]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
     )
     (site / "random_pruning.py").write_text((EXAMPLE / "random_pruning.py").read_text())
+    (site / "colliding.py").write_text(
+        "from dataclasses import dataclass\nfrom howsparse import SAP\nfrom howsparse.settings import setting\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Colliding(SAP):\n"
+        "    name = 'colliding'\n    lr: float = setting(0.5, 'a rate')\n"
+    )
     return {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
 
@@ -40,6 +48,7 @@ def test_listed_beside_the_built_in_ones(installed) -> None:
     assert done.returncode == 0
     assert "train, remove a random share, rewind, repeat" in done.stdout
     assert "warning: the plug-in broken could not be loaded: ModuleNotFoundError" in done.stderr
+    assert "settings named lr mean something else in a run" in done.stderr
 
 
 def test_on_the_command_line_with_its_own_flags(installed, tmp_path) -> None:

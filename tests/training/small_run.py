@@ -60,6 +60,12 @@ def several(out: str) -> None:
         result = hs.prune(task, hs.OneShot(sparsity=0.5), recipe, None, seed=1)
         state = {"weights": result.model.state_dict(), "masks": dict(result.masks), "dense": result.dense}
         long = hs.prune(make(), hs.SAP(cycles=3), hs.Recipe(epochs=2, lr=0.1), f"{out}/run", seed=1)
+        # weights that differ between the processes are made equal before anything is decided
+        torch.manual_seed(100 + me)
+        odd = make(batch_norm=True)
+        torch.nn.init.normal_(odd.model[0].weight, generator=torch.Generator().manual_seed(me))
+        unseeded = hs.prune(odd, hs.OneShot(sparsity=0.5), hs.Recipe(epochs=1, dense_epochs=0), seed=1)
+        state |= {"unseeded": unseeded.model.state_dict(), "unseeded_dense": unseeded.history[0]["test"]["loss"]}
         state |= {"long": dict(long.masks), "long_weights": long.model.state_dict()}
         torch.save(state, Path(out) / f"rank{me}.pt")
 

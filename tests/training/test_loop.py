@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import howsparse as hs
-from howsparse.training import Training
+from howsparse.training import Evaluation, Training
 
 
 def trained(task: hs.Task, recipe: hs.Recipe, **kw) -> Training:
@@ -144,3 +144,12 @@ def test_own_optimizer(make_task) -> None:
 
     trained(make_task(), hs.Recipe(epochs=1, optimizer=rms))
     assert hs.Recipe(optimizer=rms).to_plain()["optimizer"].endswith("rms")
+
+
+def test_anything_is_better_than_nan(make_task) -> None:
+    training = Training(make_task(), hs.Recipe(), 1, epoch_seed=lambda epoch: epoch)
+    training.task.metric = None
+    nan, one, two = (Evaluation(loss, math.nan, 1) for loss in (math.nan, 1.0, 2.0))
+    assert [training._better(*pair) for pair in ((one, nan), (nan, one), (one, two), (two, one), (one, one))] == [
+        True, False, True, False, False,
+    ]  # fmt: skip

@@ -1,7 +1,10 @@
 import errno
 import json
 import os
+import random
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -135,3 +138,74 @@ def test_stopping_early_keeps_the_chosen_network(make_task, tmp_path) -> None:
     task = make_task()
     task.model.load_state_dict(result.model.state_dict())
     assert evaluate(task, task.test).metric == result.pruned
+
+
+def test_reported_sizes_are_those_of_the_file(make_task, tmp_path) -> None:
+    result = hs.prune(make_task(), hs.OneShot(sparsity=0.9), RECIPE, tmp_path / "run")
+    file = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert result.details["bytes"]["compressed"] == len(zlib.compress(file))
+    weights = [result.model.get_parameter(name).detach() for name in result.masks]
+    assert not any(bool((w.signbit() & (w == 0)).any()) for w in weights)  # no -0.0, which compresses worse
+
+
+def test_randomness_outside_is_left_alone(make_task) -> None:
+    """Networks made after a run must not all start alike."""
+    task = make_task()
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    hs.prune(task, hs.SAP(cycles=1), RECIPE)
+    assert (torch.rand(1), random.random(), np.random.rand()) == expected  # noqa: NPY002
+
+
+def test_one_process_at_a_time(make_task, tmp_path) -> None:
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    held = Run(tmp_path / "run", settings)
+    with pytest.raises(hs.HowsparseError, match="another process is working on"):
+        hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    held.close()
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+
+
+def test_leftovers_of_killed_writes_are_swept(make_task, tmp_path) -> None:
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    (tmp_path / "run" / ".checkpoint.pt.abc.part").write_bytes(b"half")
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".*.part"))
+
+
+def test_the_turning_point_is_told_with_the_runs_own_patience(make_task, tmp_path) -> None:
+    method = hs.SAP(cycles=8, stop="turning-point", patience=1, rewind="none")
+    result = hs.prune(make_task(), method, hs.Recipe(epochs=1, lr=0.5), tmp_path / "run")
+    assert result.details["cycles"] < 9  # it did stop
+    assert result.details["turning_point"]["confirmed"]
+    assert result.details["turning_point"]["cycle"] == result.details["chosen_cycle"]
+    assert "turning point at sparsity" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe", "changes", "message"),
+    [
+        (hs.SAP(stop="tolerance"), hs.Recipe(epochs=1, keep="last"), {"val_share": 0}, "decides by held-out data"),
+        (hs.SAP(rewind=2), hs.Recipe(epochs=2, dense_epochs=3), {}, "dense training's schedule"),
+        (hs.SAP(rewind=2), hs.Recipe(epochs=0), {}, "has only 0 steps; rewind to init instead"),
+        (hs.SAP(), hs.Recipe(epochs=0, dense_epochs=2), {"val_share": 0}, "needs held-out data"),
+        (hs.SAP, hs.Recipe(), {}, "give a method such as"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_any_work(method, recipe, changes, message, make_task, tmp_path):
+    with pytest.raises(hs.HowsparseError, match=message):
+        hs.prune(make_task(**changes), method, recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_held_out_split_is_another_run(make_task, points, tmp_path) -> None:
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    other = hs.Task(make_task().model, points, test=points, batch_size=32, seed=9)
+    with pytest.raises(hs.RunMismatchError, match=r"held_out\.seed: 0 there, 9 asked for"):
+        hs.prune(other, hs.SAP(cycles=1), RECIPE, tmp_path / "run")

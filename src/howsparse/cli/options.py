@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import click
@@ -42,6 +43,12 @@ def settings_options(classes: Mapping[str, type]) -> list[click.Option]:
 
 def _option(name: str, owners: Mapping[str, Setting], *, shared: bool) -> click.Option:
     known = next(iter(owners.values()))
+    alike = all(
+        (o.kinds, o.choices, o.optional) == (known.kinds, known.choices, known.optional) for o in owners.values()
+    )
+    if not alike:  # read what any owner may take; the chosen one checks it
+        kinds = tuple(dict.fromkeys(kind for owner in owners.values() for kind in owner.kinds))
+        known = replace(known, kinds=kinds, optional=any(o.optional for o in owners.values()), choices=())
     defaults = {owner: _shown(setting.default) for owner, setting in owners.items()}
     same = len(set(defaults.values())) == 1
     default = f"default {_shown(known.default)}" if same else ", ".join(f"{o}: {d}" for o, d in defaults.items())

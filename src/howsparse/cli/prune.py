@@ -54,7 +54,7 @@ def prune_command() -> click.Command:
         click.Option(["--val-share"], type=float, default=0.1, show_default=True, help="training share held out"),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="initial weights, split, data order"),
         click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads (default: PyTorch's choice)"),
-        click.Option(["--device"], default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps"),
+        click.Option(["--device"], default="cpu", show_default=True, help="cpu, cuda, cuda:1"),
         click.Option(["--include"], multiple=True, help="prune only parameters like this (repeatable)"),
         click.Option(["--exclude"], multiple=True, help="leave out parameters like this (repeatable)"),
         click.Option(
@@ -118,6 +118,7 @@ def _prune(recipe_fields: list[str], **flags: Any) -> None:
     method = _method(request.method, {name: value for name, value in given.items() if name not in recipe_fields})
     if request.threads:
         torch.set_num_threads(request.threads)
+    _refuse_unusable(request.device)
     with processes.joined(request.device) as device, watching() as callbacks:
         result = prune(
             _task(request, device),
@@ -133,6 +134,14 @@ def _prune(recipe_fields: list[str], **flags: Any) -> None:
         first = processes.rank() == 0
     if first:
         click.echo(_as_json(result, request.out) if request.as_json else _as_text(result, request.out))
+
+
+def _refuse_unusable(device: str) -> None:
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)  # sums are taken in float64
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).split("\n")[0]
+        raise HowsparseError(f"--device {device} cannot be used here: {reason}") from error
 
 
 def _recipe_settings(given: Mapping[str, Any], fields: list[str], *, trained: bool) -> dict[str, Any]:

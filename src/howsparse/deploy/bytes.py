@@ -41,7 +41,11 @@ def count_bytes(model: nn.Module, masks: Masks, file: bytes) -> Bytes:
         (64, 18)
     """
     dense = packed = 0
+    seen: set[int] = set()
     for name, tensor in model.state_dict().items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            continue  # a second name of a tied tensor
+        seen.add(tensor.data_ptr())
         full = tensor.numel() * tensor.element_size()
         dense += full
         if name in masks:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +27,14 @@ class MultiplyAdds:
 
 @torch.no_grad()
 def count_multiply_adds(
-    model: nn.Module, forward: Callable[[nn.Module], Any], masks: Mapping[str, Tensor] | Masks, samples: int
+    model: nn.Module, forward: Callable[[nn.Module], int], masks: Mapping[str, Tensor] | Masks
 ) -> MultiplyAdds:
     """Count by running one batch through the network.
 
     Args:
         model: the network; left in the mode it was in.
-        forward: runs one batch through the model it is given.
+        forward: runs one batch through the model it is given and says how many samples it had.
         masks: living weights by parameter name; weights without a mask count as dense.
-        samples: number of samples in that batch.
 
     Returns:
         Counts per sample.
@@ -44,39 +42,40 @@ def count_multiply_adds(
     Example:
         >>> net = nn.Conv2d(1, 2, 3, padding=1)
         >>> masks = {"weight": torch.arange(18).reshape(2, 1, 3, 3) < 9}
-        >>> count_multiply_adds(net, lambda m: m(torch.zeros(4, 1, 8, 8)), masks, samples=4)
+        >>> count_multiply_adds(net, lambda m: len(m(torch.zeros(4, 1, 8, 8))), masks)
         MultiplyAdds(dense=1152, sparse=576, uncounted=())
     """
-    positions: dict[str, float] = {}  # weight name -> how often each weight is used per sample
-    handles = []
-    for prefix, module in model.named_modules():
-        if isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
-            name = f"{prefix}.weight" if prefix else "weight"
-            handles.append(module.register_forward_hook(_counter(name, positions, samples)))
+    uses: dict[nn.Module, float] = {}  # module -> how often its weight is used in the batch
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED))]
+    handles = [layer.register_forward_hook(_counter(uses)) for layer in layers]
     was_training = model.training
     try:
-        forward(model.eval())
+        samples = forward(model.eval())
     finally:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters(remove_duplicate=False)}
-    living = {name: int(masks[name].sum()) if name in masks else sizes[name] for name in positions}
-    return MultiplyAdds(
-        dense=round(sum(times * sizes[name] for name, times in positions.items())),
-        sparse=round(sum(times * living[name] for name, times in positions.items())),
-        uncounted=tuple(name for name in masks if name not in positions),
-    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}  # a tied weight has one name
+    dense = sparse = 0.0
+    counted = set()
+    for layer, times in uses.items():
+        weight = layer.weight
+        name = names.get(id(weight), "")  # none: the weight is made by a parametrization, and counts in full
+        counted.add(name)
+        dense += times * weight.numel()  # type: ignore[operator]
+        sparse += times * (int(masks[name].count_nonzero()) if name in masks else weight.numel())  # type: ignore[operator]
+    uncounted = tuple(name for name in masks if name not in counted)
+    return MultiplyAdds(dense=round(dense / samples), sparse=round(sparse / samples), uncounted=uncounted)
 
 
-def _counter(name: str, positions: dict[str, float], samples: int) -> Callable[..., None]:
+def _counter(uses: dict[nn.Module, float]) -> Callable[..., None]:
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Linear):
-            uses = output.numel() / module.out_features
+            times = output.numel() / module.out_features
         elif isinstance(module, _TRANSPOSED):
-            uses = inputs[0].numel() / module.in_channels
+            times = inputs[0].numel() / module.in_channels
         else:
-            uses = output.numel() / output.shape[-len(module.kernel_size) - 1]  # type: ignore[arg-type]
-        positions[name] = positions.get(name, 0.0) + uses / samples
+            times = output.numel() / output.shape[-len(module.kernel_size) - 1]  # type: ignore[arg-type]
+        uses[module] = uses.get(module, 0.0) + times
 
     return count

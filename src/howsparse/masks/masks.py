@@ -87,10 +87,6 @@ class Masks(Mapping[str, Tensor]):
         """Fraction removed."""
         return (self.total - self.active) / self.total
 
-    def sparsities(self) -> dict[str, float]:
-        """Fraction removed per tensor."""
-        return {name: 1 - int(mask.count_nonzero()) / max(mask.numel(), 1) for name, mask in self.items()}
-
     # --- set algebra ------------------------------------------------------------------------------------------------
     def __and__(self, other: "Masks") -> "Masks":
         return self._zip(other, torch.logical_and)
@@ -170,7 +166,9 @@ class Masks(Mapping[str, Tensor]):
                     raise HowsparseError(f"{path} is not a howsparse mask file of version {_VERSION}")
                 shapes = about["shapes"]
                 return cls.unpacked({name: file.get_tensor(name) for name in shapes}, shapes)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+            if isinstance(error, HowsparseError):
+                raise
             raise HowsparseError(f"cannot read masks from {path}: {error}") from error
 
     def packed(self) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
@@ -183,6 +181,8 @@ class Masks(Mapping[str, Tensor]):
         masks = {}
         for name, shape in shapes.items():
             count = int(np.prod(shape, dtype=np.int64))
+            if np.asarray(bits[name]).size != -(-count // 8):
+                raise HowsparseError(f"mask {name} is damaged: {np.asarray(bits[name]).size} bytes for {count} weights")
             flat = np.unpackbits(np.asarray(bits[name]), count=count).astype(bool)
             masks[name] = torch.from_numpy(flat.reshape(shape))
         return cls(masks)
@@ -216,7 +216,7 @@ class Masks(Mapping[str, Tensor]):
 
 def _as_bool(name: str, tensor: Tensor) -> Tensor:
     if tensor.dtype == torch.bool:
-        return tensor
+        return tensor.contiguous()  # positions are row-major, whatever the weight's memory format
     if not bool(((tensor == 0) | (tensor == 1)).all()):
         raise HowsparseError(f"mask {name} holds values other than 0 and 1")
-    return tensor.bool()
+    return tensor.bool().contiguous()

@@ -59,7 +59,7 @@ def prunable_parameters(
     _refuse_foreign_forms(model)
     candidates = {name: p for name, p in model.named_parameters() if p.dim() >= 2}
     if include is None:
-        chosen = [n for n, p in candidates.items() if p.is_floating_point() and _by_default(owners[id(p)])]
+        chosen = [n for n, p in candidates.items() if p.is_floating_point() and _by_default(n, owners[id(p)])]
     else:
         chosen = _matching(include, candidates, owners, "include")
     dropped = set(_matching(exclude, {n: candidates[n] for n in chosen}, owners, "exclude") if exclude else ())
@@ -83,7 +83,10 @@ def _owners(model: nn.Module) -> dict[int, list[nn.Module]]:
     return owners
 
 
-def _by_default(owners: list[nn.Module]) -> bool:
+def _by_default(name: str, owners: list[nn.Module]) -> bool:
+    own_name = name.rpartition(".")[2]
+    if own_name.startswith("bias") or own_name.endswith("_g"):  # attention's bias_k; the lengths of weight norm
+        return False
     if any(isinstance(owner, _EMBEDDINGS) for owner in owners):
         return False
     return any(isinstance(owner, _PRUNABLE_MODULES) for owner in owners)

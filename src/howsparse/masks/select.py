@@ -119,7 +119,7 @@ def _shrink_pool(
         return {name: mask.clone() if count == 0 else torch.zeros_like(mask) for name, mask in masks.items()}
     edge = kth_smallest(pool, count if ties == "exact" else count + 1)
     below = {name: mask & (_comparable(name, scores[name]).to(edge) < edge) for name, mask in masks.items()}
-    kept = {name: mask & ~below[name] for name, mask in masks.items()}
+    kept = {name: (mask & ~below[name]).contiguous() for name, mask in masks.items()}  # row-major, any layout
     if ties == "exact":
         _remove_ties(kept, scores, edge, count - sum(int(b.count_nonzero()) for b in below.values()))
     return kept
@@ -138,7 +138,9 @@ def _remove_ties(kept: dict[str, Tensor], scores: Mapping[str, Tensor], edge: Te
 def _shrink_rows(mask: Tensor, scores: Tensor, counts: Tensor, ties: Ties) -> Tensor:
     """Remove ``counts[i]`` entries from row i of one tensor."""
     rows = mask.flatten(1)
-    values = _comparable("scores", scores).flatten(1).masked_fill(~rows, torch.inf)
+    values = _comparable("scores", scores).flatten(1)
+    # entries that are gone come last, even behind infinite scores
+    values = values.clamp(max=torch.finfo(values.dtype).max).masked_fill(~rows, torch.inf)
     _refuse_nan(values)
     asked = counts.to(mask.device).unsqueeze(1)  # (out, 1)
     ordered, order = values.sort(dim=1, stable=True)

@@ -29,7 +29,7 @@ class Upkeep:
         masks.check(parameters)
         chosen = [name for name, mask in masks.items() if not bool(mask.all())]  # dense tensors need no work
         self._weights: list[Tensor] = [parameters[name] for name in chosen]
-        self._factors = [masks[name].to(parameters[name]) for name in chosen]
+        self._factors = [torch.empty_like(parameters[name]).copy_(masks[name]) for name in chosen]
 
     @torch.no_grad()
     def step(self) -> None:

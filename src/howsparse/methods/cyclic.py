@@ -74,9 +74,9 @@ class CyclicMethod(Method):
     ) -> "CyclicPruner":
         """See `Method.attach`. ``total_steps`` is the length of one training; rewinding to a later step is refused."""
         if isinstance(self.rewind, int) and total_steps is not None and self.rewind >= max(total_steps, 1):
+            where = f"choose a step from 0 to {total_steps - 1}" if total_steps else "rewind to init instead"
             raise HowsparseError(
-                f"{type(self).__name__}: rewind = {self.rewind}, but a training has only {total_steps} steps; "
-                f"choose a step from 0 to {total_steps - 1}"
+                f"{type(self).__name__}: rewind = {self.rewind}, but a training has only {total_steps} steps; {where}"
             )
         return CyclicPruner(self, model, optimizer, include=include, exclude=exclude, masks=masks)
 
@@ -182,7 +182,7 @@ class CyclicPruner(Pruner):
 
         Returns:
             The record: cycle, sparsity, active, total, pqi and gini (global; p = 0.5, q = 1; None where undefined),
-            layers.
+            layers, metric, higher_is_better.
         """
         record = {
             "cycle": self.cycle,
@@ -228,7 +228,7 @@ class CyclicPruner(Pruner):
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, position, records, and the weights to rewind to."""
-        own = {"cycle": self.cycle, "records": self.records, "chosen": self.chosen, "done": self.done}
+        own = {"cycle": self.cycle, "records": list(self.records), "chosen": self.chosen, "done": self.done}
         return {**super().state_dict(), **own, "rewind_state": self._rewind_state, "dense": self._dense}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,7 +236,8 @@ class CyclicPruner(Pruner):
         super().load_state_dict(state)
         self.cycle, self.chosen, self.done = state["cycle"], state["chosen"], state["done"]
         self.records = list(state["records"])
-        self._rewind_state, self._dense = state["rewind_state"], state["dense"]
+        self._rewind_state = state["rewind_state"]
+        self._dense = {name: tensor.to(self.parameters[name].device) for name, tensor in state["dense"].items()}
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}

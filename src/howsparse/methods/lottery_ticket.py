@@ -1,8 +1,8 @@
 """Iterative magnitude pruning with rewinding: lottery tickets (Frankle & Carbin 2019; Frankle et al. 2020)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from howsparse.allocation import fraction_of_each, proportional
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import IterativeMethod
+from howsparse.methods.stopping import Verdict
 from howsparse.schedules import cycles_to_reach, removed_at
 from howsparse.scores import magnitude
 from howsparse.settings import setting
@@ -50,6 +51,14 @@ class LotteryTicket(IterativeMethod):
     def prunings(self) -> int:
         """How often weights are removed: given, or as many cycles as the asked-for sparsity takes."""
         return self.cycles if self.sparsity is None else cycles_to_reach(self.sparsity, self.fraction)
+
+    def verdict(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
+        """Whether to go on: by the stop rule, and only while there is something left to remove."""
+        found = super().verdict(records)
+        if self.sparsity is None:
+            return found
+        removed = records[-1]["total"] - records[-1]["active"]
+        return replace(found, stop=found.stop or removed >= removed_at(self.sparsity, records[-1]["total"]))
 
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Remove the share of each group with the smallest trained weights."""

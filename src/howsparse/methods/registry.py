@@ -11,8 +11,14 @@ from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
 from howsparse.methods.one_shot_ladder import OneShotLadder
 from howsparse.methods.sap import SAP
+from howsparse.settings import settings_of
+from howsparse.training import Recipe
 
 ENTRY_POINT_GROUP = "howsparse.methods"
+OWN_FLAGS = (
+    *("model", "data", "method", "out", "weights", "batch_size", "val_share", "seed"),
+    *("threads", "device", "include", "exclude", "config", "as_json"),
+)  # what `howsparse prune` itself is asked for
 _BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP)
 
 
@@ -28,14 +34,22 @@ def registered() -> tuple[Mapping[str, type[Method]], Mapping[str, str]]:
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
-            if not (isinstance(loaded, type) and issubclass(loaded, Method)):
-                raise TypeError(f"{point.value} is not a subclass of howsparse.methods.Method")
-            if loaded.name in methods:
-                raise ValueError(f"the name {loaded.name!r} is taken by {methods[loaded.name].__qualname__}")
+            _check(loaded, methods)
             methods[loaded.name] = loaded
         except Exception as error:  # noqa: BLE001 - whatever somebody else's package raises
             broken[point.name] = f"{type(error).__name__}: {error}"
     return MappingProxyType(methods), MappingProxyType(broken)
+
+
+def _check(loaded: object, methods: Mapping[str, type[Method]]) -> None:
+    """Refuse what cannot stand beside the other methods, on the command line too."""
+    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        raise TypeError(f"{loaded!r} is not a subclass of howsparse.methods.Method")
+    if loaded.name in methods:
+        raise ValueError(f"the name {loaded.name!r} is taken by {methods[loaded.name].__qualname__}")
+    taken = sorted(set(settings_of(loaded)) & ({*settings_of(Recipe), *OWN_FLAGS}))
+    if taken:
+        raise ValueError(f"settings named {', '.join(taken)} mean something else in a run; choose other names")
 
 
 def method_class(name: str) -> type[Method]:

@@ -159,7 +159,9 @@ def turn_of(run: RunFiles) -> Turn:
     if run.result is not None:
         found = run.result["turning_point"]
     else:
-        seen = turning_point([_nan(c["pqi"]) for c in run.cycles], [c["sparsity"] for c in run.cycles])
+        patience = run.settings["method"].get("patience", 2)
+        indices = [_nan(c["pqi"]) for c in run.cycles]
+        seen = turning_point(indices, [c["sparsity"] for c in run.cycles], patience=patience)
         found = {**vars(seen), "text": str(seen)}
     cycle, last = found["cycle"], len(run.cycles) - 1
     return Turn(

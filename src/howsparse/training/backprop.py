@@ -30,9 +30,9 @@ def backprop(task: Task, model: nn.Module, share: Share, precision: Precision, s
     with _arithmetic(precision, task.device.type):
         output, target = task.outputs(model, share.batch)
         losses = task.sample_losses(output, target)
-    mean = losses.mean() if share.scale is None else losses.sum() * share.scale
+    mean = losses.mean() * share.weight
     (mean if scaler is None else scaler.scale(mean)).backward()
-    return losses.detach() if share.scale != 0 else losses.detach()[:0]
+    return losses.detach() if share.weight != 0 else losses.detach()[:0]
 
 
 def _arithmetic(precision: str, device_type: str) -> contextlib.AbstractContextManager[Any]:

@@ -21,13 +21,12 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(task: Task, data: Batches, model: nn.Module | None = None) -> Evaluation:
+def evaluate(task: Task, data: Batches) -> Evaluation:
     """Evaluate in evaluation mode, summed in float64, shared out over processes.
 
     Args:
-        task: supplies forward, loss and metric.
+        task: supplies the network, which is left in the mode it was in, and forward, loss and metric.
         data: what to read, in its own order.
-        model: the network; the task's by default. Its training mode is restored.
 
     Returns:
         The `Evaluation`.
@@ -37,7 +36,7 @@ def evaluate(task: Task, data: Batches, model: nn.Module | None = None) -> Evalu
         >>> evaluate(Task(nn.Identity(), data, val=data), Batches(data)).metric
         1.0
     """
-    model = task.model if model is None else model
+    model = task.model
     was_training = model.training
     model.eval()
     sums: torch.Tensor | None = None  # [samples, sum of losses, sums of metric columns...]

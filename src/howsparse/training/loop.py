@@ -1,5 +1,6 @@
 """The training loop: closed, on plain PyTorch, resumable at the end of every epoch."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -182,18 +183,19 @@ class Training:
     def _remember_if_best(self, held_out: Evaluation | None) -> None:
         if self.recipe.keep != "best" or held_out is None:
             return
-        metric = self.task.metric
-        if self.best is not None:
-            better = (
-                held_out.loss < self.best.loss if metric is None else metric.better(held_out.metric, self.best.metric)
-            )
-            if not better:
-                return
+        if self.best is not None and not self._better(held_out, self.best):
+            return
         self.best, self.best_epoch = held_out, self.epoch
         self._best_state = {name: t.detach().clone() for name, t in self.task.model.state_dict().items()}
 
+    def _better(self, new: Evaluation, old: Evaluation) -> bool:
+        """Strictly better on held-out data, by the metric or else the loss; anything is better than NaN."""
+        if self.task.metric is not None:
+            return self.task.metric.better(new.metric, old.metric)
+        return new.loss < old.loss or (math.isnan(old.loss) and not math.isnan(new.loss))
+
     def _refuse_divergence(self, loss: float, rate: float, step: int) -> None:
-        if loss != loss or loss in (float("inf"), float("-inf")):
+        if not math.isfinite(loss):
             raise DivergedError(
                 f"training diverged in epoch {self.epoch}, step {step + 1} of {self.steps}, learning rate {rate:.4g}: "
                 "the loss or a weight is not finite. A lower learning rate, a warm-up or gradient clipping often helps."

@@ -66,12 +66,6 @@ def agree_on(value: Any) -> Any:
     return box[0]
 
 
-def wait_for_all() -> None:
-    """Go on when every process has come this far."""
-    if _several():
-        dist.barrier()
-
-
 def replicated(model: nn.Module) -> nn.Module:
     """The model to call in training: itself, or wrapped so that gradients are averaged over processes."""
     if not _several():

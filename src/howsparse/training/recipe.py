@@ -45,12 +45,14 @@ class Recipe:
     per: Literal["epoch", "step"] = setting("epoch", "change the learning rate once an epoch or every step")
     warmup: float = setting(0.0, "epochs of linear warm-up, counted per step", at_least=0)
     clip: float | None = setting(1.0, "limit of the total gradient norm (none: no limit)", above=0)
-    precision: Precision = setting("float32", "arithmetic of forward passes")
+    precision: Precision = setting("float32", "arithmetic of forward passes in training")
     keep: Literal["best", "last"] = setting("best", "weights that count: best epoch on held-out data, or last")
 
     def __post_init__(self) -> None:
+        given: Any = self.milestones
+        if isinstance(given, list):  # as a configuration file has it
+            object.__setattr__(self, "milestones", tuple(given))
         check_settings(self)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
         if isinstance(self.optimizer, str) and self.optimizer not in _OPTIMIZERS:
             raise HowsparseError(f"Recipe: optimizer = {self.optimizer!r} is unknown: it is one of sgd, adam, adamw")
 
@@ -60,7 +62,7 @@ class Recipe:
         Raises:
             HowsparseError: the best epoch is to be kept but there is no held-out data.
         """
-        if self.keep == "best" and not has_held_out and self.epochs > 0:
+        if self.keep == "best" and not has_held_out and max(self.epochs_of(0), self.epochs) > 0:
             raise HowsparseError('keep = "best" needs held-out data: give the task val=..., or use keep="last"')
 
     def epochs_of(self, cycle: int) -> int:

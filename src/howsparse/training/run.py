@@ -5,12 +5,11 @@ import io
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors.torch
 import torch
@@ -19,6 +18,11 @@ from torch import Tensor, nn
 from howsparse.errors import HowsparseError, RunMismatchError
 from howsparse.files import write_atomic, write_json
 from howsparse.masks import Masks
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two processes on one directory are not noticed
+    fcntl = None  # type: ignore[assignment]
 
 CONFIG, HISTORY, RESULT = "config.json", "history.jsonl", "result.json"
 MODEL, MASKS, CHECKPOINT = "model.safetensors", "masks.safetensors", "checkpoint.pt"
@@ -35,14 +39,16 @@ class Run:
         folder: the directory; made when absent.
         settings: everything that determines the result. A directory with other settings is refused.
         every: seconds between checkpoints; 0 writes one at every opportunity.
+        kept: whether the directory outlives the run.
 
     Raises:
         RunMismatchError: the directory belongs to other settings; the message shows the difference.
-        HowsparseError: the directory cannot be written, or holds something else.
+        HowsparseError: the directory cannot be written, holds something else, or another process works on it.
     """
 
-    def __init__(self, folder: str | Path, settings: dict[str, Any], *, every: float = 20.0) -> None:
+    def __init__(self, folder: str | Path, settings: dict[str, Any], *, every: float = 20.0, kept: bool = True) -> None:
         self.folder = Path(folder)
+        self._kept = kept
         self._every = every
         self._last_checkpoint = time.monotonic()
         plain: dict[str, Any] = json.loads(json.dumps(settings))
@@ -56,8 +62,31 @@ class Run:
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise HowsparseError(f"{folder} is not empty and holds no run; choose another directory")
             write_json(self.folder / CONFIG, {"settings": plain, "environment": environment()})
+        self._lock = self._lock_folder()
+        for leftover in self.folder.glob(".*.part"):  # of a write that was killed
+            leftover.unlink(missing_ok=True)
+
+    def _lock_folder(self) -> IO[bytes]:
+        """Keep other processes out for as long as this object is open."""
+        stream = (self.folder / CONFIG).open("rb")
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                stream.close()
+                raise HowsparseError(f"another process is working on {self.folder}; wait for it or stop it") from error
+        return stream
+
+    def close(self) -> None:
+        """Let other processes in again."""
+        self._lock.close()
 
     # --- state ------------------------------------------------------------------------------------------------------
+    @property
+    def where_it_stands(self) -> str:
+        """For error messages: that nothing is lost, and where it is; empty for a run that nobody wants kept."""
+        return f" The last good checkpoint is in {self.folder}." if self._kept else ""
+
     @property
     def result(self) -> dict[str, Any] | None:
         """What the finished run found, or None while it is not done."""
@@ -83,7 +112,7 @@ class Run:
         self._last_checkpoint = time.monotonic()
         return True
 
-    def load_checkpoint(self, device: torch.device) -> dict[str, Any] | None:
+    def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, or None; the history is cut back to the moment it was written.
 
         Raises:
@@ -94,7 +123,7 @@ class Run:
             self._cut_history(0)
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise HowsparseError(f"{path} cannot be read ({error}); delete it to start this run afresh") from error
         self._cut_history(state["history_bytes"])
@@ -171,7 +200,7 @@ def environment() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": Path(sys.argv[0]).name,
     }
 
@@ -194,12 +223,6 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     path = folder / HISTORY
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where a run would be written."""
-    existing = next(p for p in (folder, *folder.resolve().parents) if p.exists())
-    return shutil.disk_usage(existing).free
 
 
 def _differences(there: Any, here: Any, path: str = "") -> list[str]:
