@@ -120,24 +120,25 @@ def tidy(axis: Axes) -> None:
 def turning_points(runs) -> str:
     """Per scope and method, averaged over seeds: where the PQ Index turns, and the accuracy there."""
     lines = [
-        "| scope | method | seeds | PQI dense | turns at cycle | PQI there | left there | accuracy there | peak |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| scope | method | seeds | PQI dense | turns at cycle | Gini turns | PQI there | left | accuracy there | peak after |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (scope, method), seeds in ordered(runs):
         cycles = range(len(seeds[0]))
-        curve = [mean(s[t]["pqi"] for s in seeds) for t in cycles]
-        spread = max(stdev([s[t]["pqi"] for s in seeds]) for t in cycles) if len(seeds) > 1 else 0.0
-        turn = hs.turning_point(curve, [mean(s[t]["sparsity"] for s in seeds) for t in cycles])
+        curve, gini, sparsities = (
+            [mean(s[t][key] for s in seeds) for t in cycles] for key in ("pqi", "gini", "sparsity")
+        )
+        turn, other = hs.turning_point(curve, sparsities), hs.turning_point(gini, sparsities)
         start = f"| {scope} | {method} | {len(seeds)} | {curve[0]:.3f} |"
         if not turn.confirmed:
             left = f"{100 * (1 - turn.tested_to):.2g} %"
-            lines.append(f"{start} not within 30 | lowest {min(curve):.3f} | looked down to {left} | - | - |")
+            lines.append(f"{start} not in {cycles[-1]} | - | lowest {min(curve):.3f} | looked to {left} | - | - |")
             continue
         accuracy = 100 * mean(s[turn.cycle]["test"]["metric"] for s in seeds)
         peak = max(cycles[turn.cycle :], key=lambda t: curve[t])
-        after = f"{curve[peak]:.3f} at {peak}, spread of seeds {spread:.3f}"
-        place = f"{turn.cycle} | {curve[turn.cycle]:.3f} | {100 * (1 - turn.sparsity):.1f} % | {accuracy:.2f}"
-        lines.append(f"{start} {place} | {after} |")
+        also = other.cycle if other.confirmed else "no"
+        place = f"{curve[turn.cycle]:.3f} | {100 * (1 - turn.sparsity):.1f} % | {accuracy:.2f}"
+        lines.append(f"{start} {turn.cycle} | {also} | {place} | {curve[peak]:.3f} at cycle {peak} |")
     return "\n".join(lines)
 
 
