@@ -120,7 +120,7 @@ def tidy(axis: Axes) -> None:
 def turning_points(runs) -> str:
     """Per scope and method, averaged over seeds: where the PQ Index turns, and the accuracy there."""
     lines = [
-        "| scope | method | seeds | PQI dense | turns at cycle | Gini turns | PQI there | left | accuracy there | peak after |",
+        "| scope | method | seeds | PQI dense | turns at | Gini at | PQI there | left | accuracy there | peak after |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (scope, method), seeds in ordered(runs):
