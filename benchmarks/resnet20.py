@@ -23,21 +23,6 @@ RUNS = {
     "one-shot 0.70": ["--method", "one-shot", "--sparsity", 0.7, "--epochs", 3],
     "one-shot 0.90": ["--method", "one-shot", "--sparsity", 0.9, "--epochs", 3],
     "SAP (0.5, 1), no rewinding": ["--method", "sap", "--rewind", "none", "--cycles", 9, "--epochs", 2],
-    "SAP (1, 2), no rewinding": [
-        "--method",
-        "sap",
-        "--p",
-        1,
-        "--q",
-        2,
-        "--rewind",
-        "none",
-        "--cycles",
-        6,
-        "--epochs",
-        2,
-    ],
-    "lottery ticket 0.2, no rewinding": ["--method", "imp", "--rewind", "none", "--cycles", 9, "--epochs", 2],
 }
 
 

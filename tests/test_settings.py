@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from howsparse import SAP, HowsparseError, LotteryTicket, OneShot, Recipe
-from howsparse.settings import check_settings, setting, settings_of
+from howsparse.settings import check_settings, function_name, setting, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Knobs:
     ("wrong", "message"),
     [
         ({"share": 1.0}, "share = 1.0 is not allowed: it must be less than 1"),
-        ({"share": float("nan")}, "share = nan is not allowed: it must be at least 0"),
+        ({"share": float("nan")}, "share = nan is not allowed: it must be a finite number"),
+        ({"share": float("-inf")}, "it must be a finite number"),
         ({"share": "0.5"}, "share = '0.5' is not allowed: it must be float"),
         ({"share": True}, "share = True is not allowed"),
         ({"count": 0}, "count = 0 is not allowed: it must be greater than 0"),
@@ -66,3 +67,20 @@ def test_right_values() -> None:
 def test_methods_and_recipes_check_themselves(make, message) -> None:
     with pytest.raises(HowsparseError, match=message):
         make()
+
+
+def test_functions_are_told_apart() -> None:
+    import functools
+
+    names = {
+        function_name(f)
+        for f in (
+            len,
+            lambda x: x + 1,
+            lambda x: x + 2,
+            functools.partial(round, ndigits=1),
+            functools.partial(round, ndigits=2),
+        )
+    }
+    assert len(names) == 5
+    assert all("0x" not in name for name in names)  # the same in every process

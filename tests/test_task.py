@@ -248,6 +248,35 @@ def test_a_metric_that_averages_fails_before_the_work(points) -> None:
         Task(nn.Linear(12, 2), points, metric=wrong).probe()
 
 
+class Pair(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        (Pair(12, 2), {}, "does not go through forward, loss and metric: .*tuple"),
+        (nn.Linear(5, 2), {}, r"float32 \(128, 12\), int64 \(128,\).*RuntimeError: mat1 and mat2"),
+        (
+            nn.Linear(12, 2),
+            {"loss": squared_error},
+            r"output has shape \(128, 2\), target \(128,\); they must be equal",
+        ),
+        (nn.Linear(12, 2), {"loss": lambda o, t: o.sum(1)[:3]}, "the loss gave 3 values for 128 targets"),
+        (nn.Linear(12, 2), {"metric": Metric("m", lambda o, t: o / 0)}, None),
+        (nn.Linear(12, 2), {"metric": Metric("m", lambda o, t: o[:, 7])}, "IndexError"),
+    ],
+)
+def test_the_first_batch_explains_what_does_not_fit(model, changes, message, points) -> None:
+    task = Task(model, points, **changes)
+    if message is None:
+        task.probe()
+        return
+    with pytest.raises(HowsparseError, match=message):
+        task.probe()
+
+
 def test_what_cannot_work_fails_before_the_work(points) -> None:
     few = Task(nn.Linear(12, 1), points, test=points)
     with pytest.raises(HowsparseError, match="labels go from 0 to 1 but the network has 1 outputs"):

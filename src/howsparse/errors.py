@@ -16,6 +16,10 @@ class DivergedError(HowsparseError):
     """The training loss stopped being finite; the last good checkpoint is kept."""
 
 
+class StorageError(HowsparseError):
+    """A file could not be written: a full disk, a folder without permission. What was written before stays."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """The words '; did you mean ...?' with the nearest known names, or nothing when none is near.
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import StorageError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -18,7 +18,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         data: the whole content.
 
     Raises:
-        HowsparseError: the folder cannot be written or the disk is full; the old file is untouched.
+        StorageError: the folder cannot be written or the disk is full; the old file is untouched.
 
     Example:
         >>> import tempfile, pathlib
@@ -41,9 +41,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
-        raise HowsparseError(
+        raise StorageError(
             f"cannot write {path.name} ({len(data):,} bytes) in {path.parent}: {error.strerror or error}. "
-            "Free some space or choose another folder; nothing written earlier is lost."
+            "Free some space or choose another folder; nothing written earlier is lost, the same call goes on."
         ) from error
 
 

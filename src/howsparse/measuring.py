@@ -1,6 +1,7 @@
 """``measure``: the PQ Index and its companions of a network, a state dict or a file."""
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +38,7 @@ def measure(  # noqa: PLR0913 - a source and the ways to look at it, keyword-onl
         p: smaller order of the PQ Index, 0 < p < q.
         q: larger order.
         zeros: count exact zeros as weights (``active``) or leave them out (``masked``).
-        include: for models, see `howsparse.masks.prunable_parameters`.
+        include: see `howsparse.masks.prunable_parameters`; without a model, shell patterns of names.
         exclude: likewise.
 
     Returns:
@@ -60,4 +61,20 @@ def measure(  # noqa: PLR0913 - a source and the ways to look at it, keyword-onl
         if missing:
             raise HowsparseError(f"no weights for the masks of {', '.join(missing[:5])}")
         return measure_tensors({name: state[name] for name in masks}, masks, scope=scope, p=p, q=q, zeros=zeros)
-    return measure_tensors(weights_by_name(state), scope=scope, p=p, q=q, zeros=zeros, note=NAME_RULE)
+    chosen = _by_pattern(state, include, exclude)
+    return measure_tensors(weights_by_name(chosen), scope=scope, p=p, q=q, zeros=zeros, note=NAME_RULE)
+
+
+def _by_pattern(
+    state: Mapping[str, Tensor], include: Sequence[Pattern] | None, exclude: Sequence[Pattern] | None
+) -> dict[str, Tensor]:
+    """The tensors whose names match; without a model there are no module types to go by."""
+
+    def matches(name: str, patterns: Sequence[Pattern]) -> bool:
+        return any(isinstance(pattern, str) and fnmatchcase(name, pattern) for pattern in patterns)
+
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if (include is None or matches(name, include)) and not matches(name, exclude or ())
+    }

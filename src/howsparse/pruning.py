@@ -1,10 +1,11 @@
 """``prune``: carry a method out on a task, from the first epoch to the report, on disk and resumable."""
 
+import hashlib
 import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from torch import nn
 
 from howsparse.errors import HowsparseError
-from howsparse.masks import Masks
+from howsparse.masks import Masks, prunable_parameters
 from howsparse.masks.prunable import Pattern
 from howsparse.methods import CyclicPruner, Method
 from howsparse.report import REPORT, write_report
 from howsparse.session import Session
+from howsparse.settings import function_name
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, Run, processes
 
@@ -31,10 +33,10 @@ class PruneResult:
     metric_name: str
     dense: float | None  # metric of the dense trained network
     pruned: float | None  # metric of the answer
-    model: nn.Module  # the pruned network: the task's own, zeros in place
+    model: nn.Module = field(repr=False)  # the pruned network: the task's own, zeros in place
     masks: Masks
-    history: tuple[dict[str, Any], ...]
-    details: dict[str, Any]  # what result.json holds
+    history: tuple[dict[str, Any], ...] = field(repr=False)
+    details: dict[str, Any] = field(repr=False)  # what result.json holds
     run: Path | None  # the run directory, if one was asked for
 
     def __str__(self) -> str:
@@ -93,7 +95,10 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         0.5
     """
     recipe = Recipe() if recipe is None else recipe
+    prunable_parameters(task.model, include=include, exclude=exclude)
     _refuse_bad_start(task, method, recipe)
+    if not isinstance(seed, int):
+        raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")
     settings = {
         "method": method.to_plain(),
         "recipe": recipe.to_plain(),
@@ -109,11 +114,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     if not isinstance(pruner, CyclicPruner):
         raise HowsparseError(f"method {method.name} does not prune in cycles, which prune() needs")
     with ExitStack() as stack:
-        run = None
-        if processes.rank() == 0:
-            folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
-            run = Run(folder, settings, every=checkpoint_every, kept=out is not None)
-            stack.callback(run.close)
+        run = _open(stack, out, settings, checkpoint_every)
         was_finished = run is not None and run.result is not None
         with _randomness_of_its_own(task.device):
             found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
@@ -133,6 +134,22 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     )
 
 
+def _open(stack: ExitStack, out: str | Path | None, settings: dict[str, Any], every: float) -> Run | None:
+    """The run directory, in process 0; what is wrong with it is raised in every process."""
+    run, wrong = None, None
+    if processes.rank() == 0:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
+            run = Run(folder, settings, every=every, kept=out is not None)
+            stack.callback(run.close)
+        except HowsparseError as error:
+            wrong = error
+    wrong = processes.agree_on(wrong)
+    if wrong is not None:
+        raise wrong
+    return run
+
+
 @contextmanager
 def _randomness_of_its_own(device: torch.device) -> Iterator[None]:
     """Leave the global generators as they were: networks made after a run must not all start alike."""
@@ -147,7 +164,11 @@ def _randomness_of_its_own(device: torch.device) -> Iterator[None]:
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """What a task is, so that a run can refuse another one: structure and sizes, no values."""
+    """What a task is, so that a run can refuse another one.
+
+    Weights are left out: a run begins from those in its first checkpoint, also when it is resumed by a script that does
+    not seed its network's initialisation.
+    """
     return {
         "name": task.name,
         "metric": None if task.metric is None else task.metric.name,
@@ -158,6 +179,10 @@ def describe(task: Task) -> dict[str, Any]:
         "held_out": task.held_out,
         "batch_size": getattr(task.train, "batch_size", None),
         "parameters": {name: list(p.shape) for name, p in task.model.named_parameters()},
+        "modules": {n: f"{type(m).__name__}({m.extra_repr()})" for n, m in task.model.named_modules() if n},
+        "loss": function_name(task.loss),
+        "forward": function_name(task.forward),
+        "first_batch": _first_batch(task),
     }
 
 
@@ -180,6 +205,24 @@ def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
     task.probe()
+
+
+def _first_batch(task: Task) -> str | None:
+    """A digest of the first training batch that a fixed seed gives."""
+    with _randomness_of_its_own(task.device):
+        batch = next(iter(task.train.shuffled(0))).batch
+    digest = hashlib.sha256()
+    for tensor in _tensors(batch):
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tensors(batch: Any) -> Iterator[torch.Tensor]:
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif isinstance(batch, dict | list | tuple):
+        for item in batch.values() if isinstance(batch, dict) else batch:
+            yield from _tensors(item)
 
 
 def _names(patterns: Sequence[Pattern] | None) -> list[str] | None:

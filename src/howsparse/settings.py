@@ -1,8 +1,11 @@
 """Settings that know their range and their help: dataclass fields that check themselves and become flags."""
 
 import dataclasses
+import functools
+import math
 import types
 import typing
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +25,9 @@ class Limits:
     at_most: float | None = None
 
     def complaint(self, value: Any) -> str | None:
-        """Why ``value`` is out of range, or None. NaN is out of every range."""
+        """Why ``value`` is out of range, or None."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return "it must be a finite number"
         if self.above is not None and not value > self.above:
             return f"it must be greater than {self.above:g}"
         if self.at_least is not None and not value >= self.at_least:
@@ -122,9 +127,21 @@ def to_plain(owner: Any) -> dict[str, Any]:
     return {name: _plain(getattr(owner, name)) for name in settings_of(type(owner))}
 
 
+def function_name(function: Any) -> str:
+    """A function by module and name; those without a name of their own by their code too, so that others differ."""
+    if isinstance(function, functools.partial):
+        return f"partial({function_name(function.func)}, {function.args}, {sorted(function.keywords.items())})"
+    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    code = getattr(function, "__code__", None)
+    if code is None or "<" not in name:
+        return name
+    constants = [value for value in code.co_consts if not isinstance(value, types.CodeType)]  # those show addresses
+    return f"{name} {zlib.crc32(code.co_code + repr((code.co_names, constants)).encode()):08x}"
+
+
 def _plain(value: Any) -> Any:
     if callable(value):
-        return f"{value.__module__}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+        return function_name(value)
     return list(value) if isinstance(value, tuple) else value
 
 

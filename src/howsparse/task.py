@@ -1,6 +1,7 @@
 """Task: a network with what keeps it honest - data, a loss, a metric - for any kind of problem."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,15 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Squared error per sample, averaged over its entries: shape (B,)."""
+    """Squared error per sample, averaged over its entries: shape (B,).
+
+    Raises:
+        HowsparseError: output and target differ in shape.
+    """
+    if output.shape != target.shape:
+        raise HowsparseError(
+            f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}; they must be equal"
+        )
     return (output - target).square().flatten(1).mean(dim=1)
 
 
@@ -176,16 +185,34 @@ class Task:
         self.model.eval()
         try:
             for data in filter(None, (self.train, self.val, self.test)):
-                output, target = self.outputs(self.model, next(iter(data.ordered())))
-                losses = self.sample_losses(output, target)
-                if not bool(losses.isfinite().all()):
-                    raise HowsparseError(
-                        f"{data.name}: the loss of the first batch is not finite before any training; "
-                        "look at the inputs (NaN? not normalised?) and at the weights"
-                    )
-                self._probe_metric(output, target, len(losses))
+                self._probe_split(data)
         finally:
             self.model.train(was_training)
+
+    def _probe_split(self, data: Batches) -> None:
+        batch = next(iter(data.ordered()))
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Using a target size")  # output and target would broadcast
+                output, target = self.outputs(self.model, batch)
+                losses = self.sample_losses(output, target)
+                self._probe_metric(output, target, len(losses))
+        except HowsparseError:
+            raise
+        except Exception as error:
+            raise HowsparseError(
+                f"{data.name}: the first batch, {_outline(batch)}, does not go through forward, loss and metric: "
+                f"{type(error).__name__}: {error}. Give the task a forward=, loss= or metric= that fits."
+            ) from error
+        if not bool(losses.isfinite().all()):
+            raise HowsparseError(
+                f"{data.name}: the loss of the first batch is not finite before any training; "
+                "look at the inputs (NaN? not normalised?) and at the weights"
+            )
+        if isinstance(target, Tensor) and target.dim() and len(losses) != len(target):
+            raise HowsparseError(
+                f"{data.name}: the loss gave {len(losses)} values for {len(target)} targets; one each is needed"
+            )
 
     def _probe_metric(self, output: Tensor, target: Tensor, samples: int) -> None:
         if self.metric is None:
@@ -196,6 +223,17 @@ class Task:
                 f"the metric {self.metric.name} gave values of shape {tuple(values.shape)} for {samples} samples; it "
                 "must give one row per sample, the mean is taken by howsparse"
             )
+
+
+def _outline(batch: Batch) -> str:
+    """A batch in a few words."""
+    if isinstance(batch, Tensor):
+        return f"{str(batch.dtype).removeprefix('torch.')} {tuple(batch.shape)}"
+    if isinstance(batch, dict):
+        return "{" + ", ".join(f"{key}: {_outline(value)}" for key, value in batch.items()) + "}"
+    if isinstance(batch, tuple | list):
+        return "[" + ", ".join(_outline(item) for item in batch[:6]) + "]"
+    return type(batch).__name__
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -1,6 +1,7 @@
 """Reading trained weights from files, safely: nobody's pickle is run."""
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,13 +88,17 @@ def _unpickled(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickle protocols: what matters is whether it can be read safely
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it asks for {found[1]}" if found else "it holds more than tensors"
         raise HowsparseError(
-            f"{path.name} is not a plain state dict and was not opened, because reading it could run code ({reason}). "
+            f"{path.name} is not a plain state dict and was not opened, because reading it could run code ({what}). "
             "Save the weights alone: torch.save(model.state_dict(), ...) or a safetensors file."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise HowsparseError(f"{path.name} is not a file of weights that PyTorch can read: {error}") from error
+        raise HowsparseError(
+            f"{path.name} ({path.stat().st_size:,} bytes) is not a file of weights that PyTorch can read: "
+            f"{type(error).__name__} {error}"
+        ) from error
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

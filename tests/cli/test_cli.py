@@ -41,6 +41,11 @@ def test_measure_needs_no_model(tmp_path) -> None:
         assert found["schema"] == "howsparse/measure/1"
         assert found["global"]["pqi"] == pytest.approx(0.25)
         assert [layer["name"] for layer in found["layers"]] == ["fc.weight"]
+    assert "holds fc" not in bad("measure", tmp_path / "w.pt", "--include", "nothing*")
+    pruned = {"a.weight_orig": torch.ones(2, 2), "a.weight_mask": torch.eye(2)}
+    torch.save(pruned, tmp_path / "p.pt")
+    found = json.loads(good("measure", tmp_path / "p.pt", "--zeros", "masked", "--json").stdout)
+    assert [(layer["name"], layer["sparsity"]) for layer in found["layers"]] == [("a.weight", 0.5)]
     text = good("measure", tmp_path / "w.pt", "--scope", "neuron", "--p", 1, "--q", 2).stdout
     assert "p=1, q=2" in text
     assert "chosen by name" in text
@@ -105,6 +110,7 @@ def test_own_model_data_and_weights(tmp_path) -> None:
         "import torch\nfrom torch import nn\nfrom torch.utils.data import TensorDataset\n"
         "def net():\n    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))\n"
         "def data():\n"
+        "    print('loading')\n"
         "    x = torch.linspace(-1, 1, 400).reshape(100, 4)\n"
         "    pairs = TensorDataset(x, x.sum(1, keepdim=True))\n"
         "    return {'train': pairs, 'test': pairs, 'loss': lambda o, t: (o - t).square().mean(1)}\n"
@@ -115,10 +121,12 @@ def test_own_model_data_and_weights(tmp_path) -> None:
     own = ["--model", f"{tmp_path}/mine.py:net", "--data", f"{tmp_path}/mine.py:data"]
     out = tmp_path / "run"
     done = good(
-        "prune", *own, "--weights", tmp_path / "w.safetensors", "--method", "one-shot", "--out", out, "--epochs", 2
+        *("prune", *own, "--weights", tmp_path / "w.safetensors", "--method", "one-shot", "--out", out, "--epochs", 2),
+        "--json",
     )
+    assert json.loads(done.stdout)["achieved"] == 0.9  # what the user's functions print goes elsewhere
     assert "2 trainings, 2 epochs" in done.stderr  # trained weights are not trained again before pruning
-    assert "loss" in done.stdout
+    assert json.loads(done.stdout)["metric"]["name"] == "loss"
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert history[0]["kind"] == "cycle"
     save_file({**net.state_dict(), "3.weight": torch.zeros(1)}, tmp_path / "w.safetensors")

@@ -59,3 +59,7 @@ def test_errors() -> None:
     nn.utils.prune.l1_unstructured(pruned, "weight", amount=3)
     with pytest.raises(HowsparseError, match="from_torch_prune"):
         prunable_parameters(pruned)
+    normed = nn.Sequential(nn.Linear(4, 4), nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    with pytest.raises(HowsparseError, match="the weight of 1 is made by a parametrization"):
+        prunable_parameters(normed)
+    assert list(prunable_parameters(normed, include=["0.*"])) == ["0.weight"]

@@ -167,3 +167,24 @@ def test_no_layer_is_emptied_while_others_can_give() -> None:
 def test_biases_of_attention_are_not_pruned() -> None:
     attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
     assert list(hs.OneShot().attach(attention).weights) == ["in_proj_weight", "out_proj.weight"]
+
+
+def test_observing_again_replaces_and_a_forgotten_step_is_noticed() -> None:
+    net = nn.Linear(6, 6)
+    pruner = hs.LotteryTicket(cycles=3).attach(net)
+    seen = []
+    for cycle in pruner.cycles():
+        seen.append(cycle)
+        pruner.observe(0.9)
+        pruner.observe(0.8)
+    assert seen == [0, 1, 2, 3]
+    assert [record["metric"] for record in pruner.records] == [0.8] * 4
+    pruner = hs.LotteryTicket(cycles=3).attach(net)
+    with pytest.raises(hs.HowsparseError, match=r"call pruner.step\(\) after every optimizer.step\(\)"):
+        run(pruner, lambda cycle: net.weight.data.add_(1))
+
+
+def test_what_would_leave_nothing_is_refused() -> None:
+    for method in (hs.OneShot(sparsity=0.999), hs.LotteryTicket(sparsity=0.999)):
+        with pytest.raises(hs.HowsparseError, match=r"sparsity 0.999 of 36 weights leaves none; 0.972222 leaves one"):
+            method.attach(nn.Linear(6, 6))

@@ -143,7 +143,7 @@ def test_own_optimizer(make_task) -> None:
         return torch.optim.RMSprop(parameters, lr=0.01)
 
     trained(make_task(), hs.Recipe(epochs=1, optimizer=rms))
-    assert hs.Recipe(optimizer=rms).to_plain()["optimizer"].endswith("rms")
+    assert "rms" in hs.Recipe(optimizer=rms).to_plain()["optimizer"]
 
 
 def test_anything_is_better_than_nan(make_task) -> None:

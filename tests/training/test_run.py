@@ -209,3 +209,30 @@ def test_another_held_out_split_is_another_run(make_task, points, tmp_path) -> N
     other = hs.Task(make_task().model, points, test=points, batch_size=32, seed=9)
     with pytest.raises(hs.RunMismatchError, match=r"held_out\.seed: 0 there, 9 asked for"):
         hs.prune(other, hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+
+
+def test_another_task_with_the_same_shapes_is_refused(make_task, points, tmp_path) -> None:
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    smooth = make_task(loss=lambda o, t: nn.functional.cross_entropy(o, t, reduction="none", label_smoothing=0.3))
+    with pytest.raises(hs.RunMismatchError, match=r"task\.loss: "):
+        hs.prune(smooth, hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    bent = make_task()
+    bent.model[2] = nn.Tanh()
+    with pytest.raises(hs.RunMismatchError, match=r"task\.modules\.2: 'ReLU\(\)' there, 'Tanh\(\)' asked for"):
+        hs.prune(bent, hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    other = make_task()
+    other.train.dataset.tensors[0].add_(1)
+    with pytest.raises(hs.RunMismatchError, match=r"task\.first_batch"):
+        hs.prune(other, hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+
+
+def test_damaged_files_of_a_finished_run_are_explained(make_task, tmp_path) -> None:
+    hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    whole = (tmp_path / "run" / "model.safetensors").read_bytes()
+    (tmp_path / "run" / "model.safetensors").write_bytes(whole[:50])
+    with pytest.raises(hs.HowsparseError, match="cannot be read into this network"):
+        hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").write_bytes(whole)
+    (tmp_path / "run" / "history.jsonl").write_text("nonsense\n")
+    with pytest.raises(hs.HowsparseError, match="is damaged"):
+        hs.prune(make_task(), hs.SAP(cycles=1), RECIPE, tmp_path / "run")

@@ -1,11 +1,12 @@
 """The ``howsparse`` command: its groups, its errors and its exit codes."""
 
+import os
 import sys
 from typing import Any
 
 import click
 
-from howsparse.errors import DivergedError, HowsparseError
+from howsparse.errors import DivergedError, HowsparseError, StorageError
 
 EPILOG = "Exit codes: 0 done, 1 the run failed on the way, 2 something in the request is wrong, 130 interrupted."
 
@@ -36,7 +37,7 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
-        except DivergedError as error:
+        except (DivergedError, StorageError) as error:
             _fail(error, code=1)
         except HowsparseError as error:
             _fail(error, code=2)
@@ -50,7 +51,8 @@ class _Commands(click.Group):
 
 
 def _fail(error: Exception, code: int) -> None:
-    click.echo(f"error: {error}", err=True)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every process fails alike; one says why
+        click.echo(f"error: {error}", err=True)
     sys.exit(code)
 
 

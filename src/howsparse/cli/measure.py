@@ -51,8 +51,6 @@ def measure(weights: Path, model: str | None, data: str | None, masks: Path | No
             raise HowsparseError(f"{weights.parent} is not a run directory with a finished cycle: it holds no {MODEL}")
     living = Masks.load(masks) if masks else None
     if model is None:
-        if look.pop("include") or look.pop("exclude"):
-            raise HowsparseError("--include and --exclude need --model")
         card = measure_source(weights, living, **look)
     else:
         source = load_data(data) if data else None

@@ -14,9 +14,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON o
 
 def patterns(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--include`` and ``--exclude``."""
-    for word, text in (("exclude", "leave out"), ("include", "prune only")):
+    for word, text in (("exclude", "leave out"), ("include", "only")):
         command = click.option(
-            f"--{word}", multiple=True, callback=_list_or_none, help=f"{text} parameters like this (repeatable)"
+            f"--{word}",
+            multiple=True,
+            callback=_list_or_none,
+            help=f"{text} parameters whose names match, like 'layer3.*'",
         )(command)
     return command
 

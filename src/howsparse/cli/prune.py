@@ -3,8 +3,10 @@
 import functools
 import hashlib
 import json
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +27,7 @@ from howsparse.training import Recipe, processes
 from howsparse.weights import load_weights
 from howsparse.zoo import build_model, load_data
 
+_SEED = click.IntRange(0, 2**32 - 1)
 HELP = """Prune a network and write a run directory with a report.
 
 The same command on the directory of a run that was stopped resumes it; on a finished run it returns at once.
@@ -52,8 +55,14 @@ def prune_command() -> click.Command:
             ["--batch-size"], type=click.IntRange(min=1), default=128, show_default=True, help="samples a step"
         ),
         click.Option(["--val-share"], type=float, default=0.1, show_default=True, help="training share held out"),
-        click.Option(["--seed"], type=int, default=0, show_default=True, help="initial weights, split, data order"),
-        click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads (default: PyTorch's choice)"),
+        click.Option(
+            ["--seed"],
+            type=click.IntRange(0, 2**32 - 1),
+            default=0,
+            show_default=True,
+            help="initial weights, split, data order",
+        ),
+        click.Option(["--threads"], type=click.IntRange(1, 1024), help="CPU threads (default: PyTorch's choice)"),
         click.Option(["--device"], default="cpu", show_default=True, help="cpu, cuda, cuda:1"),
         click.Option(["--include"], multiple=True, help="prune only parameters like this (repeatable)"),
         click.Option(["--exclude"], multiple=True, help="leave out parameters like this (repeatable)"),
@@ -119,21 +128,21 @@ def _prune(recipe_fields: list[str], **flags: Any) -> None:
     if request.threads:
         torch.set_num_threads(request.threads)
     _refuse_unusable(request.device)
-    with processes.joined(request.device) as device, watching() as callbacks:
-        result = prune(
-            _task(request, device),
-            method,
-            recipe,
-            request.out,
-            seed=request.seed,
-            include=list(request.include) or None,
-            exclude=list(request.exclude) or None,
-            callbacks=callbacks,
-            origin=_origin(request),
-        )
-        first = processes.rank() == 0
-    if first:
-        click.echo(_as_json(result, request.out) if request.as_json else _as_text(result, request.out))
+    with processes.joined(request.device) as device:
+        with watching() as callbacks, redirect_stdout(sys.stderr):  # what the user's functions print is not our answer
+            result = prune(
+                _task(request, device),
+                method,
+                recipe,
+                request.out,
+                seed=request.seed,
+                include=list(request.include) or None,
+                exclude=list(request.exclude) or None,
+                callbacks=callbacks,
+                origin=_origin(request),
+            )
+        if processes.rank() == 0:
+            click.echo(_as_json(result, request.out) if request.as_json else _as_text(result, request.out))
 
 
 def _refuse_unusable(device: str) -> None:
@@ -223,7 +232,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Path | None) ->
         return None
     try:
         settings = tomllib.loads(value.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise HowsparseError(f"cannot read {value}: {error}") from error
     names = {option.name: option for option in ctx.command.params if option.name}
     for key in settings:

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
 
 from howsparse.errors import HowsparseError, near
 
@@ -57,6 +58,8 @@ def prunable_parameters(
     """
     owners = _owners(model)
     _refuse_foreign_forms(model)
+    if include is None:
+        _refuse_parametrized(model)
     candidates = {name: p for name, p in model.named_parameters() if p.dim() >= 2}
     if include is None:
         chosen = [n for n, p in candidates.items() if p.is_floating_point() and _by_default(n, owners[id(p)])]
@@ -124,6 +127,15 @@ def _refuse_foreign_forms(model: nn.Module) -> None:
             raise HowsparseError(
                 f"{name} carries a mask of torch.nn.utils.prune; take it over with Masks.from_torch_prune(model), "
                 "which hands back the masks and removes the hooks"
+            )
+
+
+def _refuse_parametrized(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, _PRUNABLE_MODULES) and parametrize.is_parametrized(module):
+            raise HowsparseError(
+                f"the weight of {name or 'the model'} is made by a parametrization, out of our reach: take it off "
+                "with torch.nn.utils.parametrize.remove_parametrizations, or name what should be pruned with include="
             )
 
 

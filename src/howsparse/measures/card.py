@@ -152,17 +152,24 @@ def weights_by_name(state: Mapping[str, Any]) -> dict[str, Tensor]:
         ['0.weight']
     """
     chosen = {
-        name: value
+        name.removesuffix("_orig"): _as_used(name, value, state)
         for name, value in state.items()
         if isinstance(value, Tensor) and value.ndim >= 2 and "weight" in name.rpartition(".")[2]
+        if not name.endswith(("_mask", "_g"))  # masks of torch.nn.utils.prune; lengths of weight norm
     }
     if not chosen:
         shown = ", ".join(list(state)[:5]) or "nothing at all"
         raise HowsparseError(
             f"no tensor of two or more dimensions has a name whose last part contains 'weight'; the file holds {shown}"
-            f"{', ...' if len(state) > 5 else ''}: pass the tensors to measure as a mapping"
+            f"{', ...' if len(state) > 5 else ''}; howsparse.measures.measure takes any tensors you choose"
         )
     return chosen
+
+
+def _as_used(name: str, value: Tensor, state: Mapping[str, Any]) -> Tensor:
+    """The weight a network works with: under its mask, where torch.nn.utils.prune keeps one beside it."""
+    mask = state.get(name.removesuffix("_orig") + "_mask") if name.endswith("_orig") else None
+    return value if mask is None else value * mask
 
 
 def measure(

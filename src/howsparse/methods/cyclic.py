@@ -16,6 +16,7 @@ from howsparse.measures import gini, pqi
 from howsparse.methods.method import Method
 from howsparse.methods.pruner import Pruner
 from howsparse.methods.stopping import Verdict, at_turning_point, within_tolerance
+from howsparse.schedules import removed_at
 from howsparse.settings import setting
 
 Stop = Literal["never", "turning-point", "tolerance"]
@@ -139,6 +140,9 @@ class CyclicPruner(Pruner):
         masks: Masks | None = None,
     ) -> None:
         super().__init__(model, optimizer, include=include, exclude=exclude, masks=masks)
+        asked = getattr(method, "sparsity", None)
+        if asked is not None:
+            removed_at(asked, self.masks.total)  # refuses what would leave nothing
         self.method = method
         self.cycle = 0
         self.records: list[dict[str, Any]] = []
@@ -184,6 +188,12 @@ class CyclicPruner(Pruner):
             The record: cycle, sparsity, active, total, pqi and gini (global; p = 0.5, q = 1; None where undefined),
             layers, metric, higher_is_better.
         """
+        loose = [n for n, w in self.weights.items() if bool((w[~self._masks[n]] != 0).any())]
+        if loose:
+            raise HowsparseError(
+                f"pruned weights of {', '.join(loose[:3])} moved: call pruner.step() after every optimizer.step()"
+            )
+        del self.records[self.cycle :]  # observing again in the same cycle replaces what was observed before
         record = {
             "cycle": self.cycle,
             **portrait(self.weights, self._masks),

@@ -2,6 +2,8 @@
 
 import math
 
+from howsparse.errors import HowsparseError
+
 
 def cycles_to_reach(sparsity: float, fraction: float) -> int:
     """How many cycles of removing ``fraction`` of the remaining weights reach a sparsity.
@@ -26,14 +28,22 @@ def removed_at(sparsity: float, total: int) -> int:
     """The number of weights removed at a sparsity: ``sparsity * total`` to the nearest weight, halves up.
 
     Args:
-        sparsity: fraction in [0, 1].
+        sparsity: fraction in [0, 1).
         total: number of prunable weights.
 
     Returns:
         The count.
 
+    Raises:
+        HowsparseError: nothing would be left.
+
     Example:
         >>> removed_at(0.29, 100)
         29
     """
-    return int(sparsity * total + 0.5)
+    removed = int(sparsity * total + 0.5)
+    if removed >= total:
+        raise HowsparseError(
+            f"sparsity {sparsity:g} of {total:,} weights leaves none; {(total - 1) / total:.6f} leaves one"
+        )
+    return removed

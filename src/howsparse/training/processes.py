@@ -33,6 +33,7 @@ def joined(device: str) -> Iterator[str]:
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         yield mine
+        dist.barrier()  # nobody leaves while process 0 still writes: torchrun would stop it
     finally:
         dist.destroy_process_group()
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from howsparse.errors import HowsparseError, RunMismatchError
+from howsparse.errors import HowsparseError, RunMismatchError, StorageError
 from howsparse.files import write_atomic, write_json
 from howsparse.masks import Masks
 
@@ -134,13 +135,13 @@ class Run:
         """Add one line to the history.
 
         Raises:
-            HowsparseError: the disk is full or the folder cannot be written.
+            StorageError: the disk is full or the folder cannot be written.
         """
         try:
             with (self.folder / HISTORY).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(record, allow_nan=False) + "\n")
         except OSError as error:
-            raise HowsparseError(
+            raise StorageError(
                 f"cannot write {HISTORY}: {error.strerror}. The last checkpoint stays; free some space, then run the "
                 "same command again to resume."
             ) from error
@@ -165,7 +166,13 @@ class Run:
 
     def load_model(self, model: nn.Module) -> Masks:
         """Put the run's network into ``model`` and return its masks."""
-        model.load_state_dict(safetensors.torch.load_file(self.folder / MODEL))
+        try:
+            model.load_state_dict(safetensors.torch.load_file(self.folder / MODEL))
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            raise HowsparseError(
+                f"{self.folder / MODEL} cannot be read into this network ({error}); delete {RESULT} beside it, and the "
+                "same command makes the run again"
+            ) from error
         return Masks.load(self.folder / MASKS)
 
     def _refuse_other_settings(self, settings: dict[str, Any]) -> None:
@@ -215,6 +222,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HowsparseError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise HowsparseError(f"{path} holds a {type(value).__name__}, not the object a run writes there")
     return value
 
 
@@ -222,7 +231,10 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """The complete lines of a run's history; a line cut short by a kill is left out."""
     path = folder / HISTORY
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise HowsparseError(f"{path} is damaged: {error}") from error
 
 
 def _differences(there: Any, here: Any, path: str = "") -> list[str]:
