@@ -38,8 +38,9 @@ The same command on the directory of a run that was stopped resumes it; on a fin
                   --method one-shot --sparsity 0.9 --epochs 3 --lr 0.01 --out runs/mine
   howsparse prune --config run.toml --out runs/again
 
---data FOLDER forms and names: howsparse data. Methods: howsparse methods. A configuration file holds the same settings
-under the flags' names (model = "mlp", epochs = 5, ...); flags win."""
+Names for --data: howsparse data; for --model: howsparse models; for --method: howsparse methods. With --weights the
+network is not trained again before the first pruning, and --rewind init means those weights. A configuration file
+holds the same settings under the flags' names (model = "mlp", epochs = 5, ...); flags win."""
 
 
 def prune_command() -> click.Command:

@@ -30,7 +30,9 @@ class Recipe:
     """
 
     epochs: int = setting(10, "epochs of training in every cycle", at_least=0)
-    dense_epochs: int | None = setting(None, "epochs before the first pruning (default: as --epochs)", at_least=0)
+    dense_epochs: int | None = setting(
+        None, "epochs before the first pruning; none: as many as epochs, or 0 with trained weights", at_least=0
+    )
     optimizer: str | OptimizerFactory = setting(
         "sgd", "sgd, adam or adamw; in Python also a function of the parameters"
     )
