@@ -277,6 +277,16 @@ def test_the_first_batch_explains_what_does_not_fit(model, changes, message, poi
         task.probe()
 
 
+def test_labels_outside_the_classes_are_found_before_the_work(points) -> None:
+    """Also those that the first batch does not hold."""
+    x, y = points.tensors
+    late = y.clone()
+    late[-1] = 7
+    with pytest.raises(HowsparseError, match="train: 1 labels are outside 0 to 1, the first is 7; the network has 2"):
+        Task(nn.Linear(12, 2), TensorDataset(x, late), batch_size=8).probe()
+    Task(nn.Linear(12, 8), TensorDataset(x, late), batch_size=8).probe()
+
+
 def test_what_cannot_work_fails_before_the_work(points) -> None:
     few = Task(nn.Linear(12, 1), points, test=points)
     with pytest.raises(HowsparseError, match="labels go from 0 to 1 but the network has 1 outputs"):

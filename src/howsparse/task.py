@@ -9,13 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from howsparse.batches import Batches
 from howsparse.errors import HowsparseError
 
 Batch = Any
 Forward = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+_IGNORED = -100  # the label that torch's cross-entropy passes over
 Loss = Callable[[Tensor, Tensor], Tensor]
 Source = DataLoader[Any] | Dataset[Any] | Iterable[Batch]
 
@@ -209,6 +210,8 @@ class Task:
                 f"{data.name}: the loss of the first batch is not finite before any training; "
                 "look at the inputs (NaN? not normalised?) and at the weights"
             )
+        if self.loss is cross_entropy:
+            _check_labels(data, output.shape[1])
         if isinstance(target, Tensor) and target.dim() and len(losses) != len(target):
             raise HowsparseError(
                 f"{data.name}: the loss gave {len(losses)} values for {len(target)} targets; one each is needed"
@@ -223,6 +226,21 @@ class Task:
                 f"the metric {self.metric.name} gave values of shape {tuple(values.shape)} for {samples} samples; it "
                 "must give one row per sample, the mean is taken by howsparse"
             )
+
+
+def _check_labels(data: Batches, classes: int) -> None:
+    """Look at all labels where that costs nothing: data sets that hold them in one tensor."""
+    dataset: Any = data.dataset
+    labels = dataset.tensors[-1] if isinstance(dataset, TensorDataset) else getattr(dataset, "labels", None)
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or not labels.numel():
+        return
+    outside = ((labels < 0) | (labels >= classes)) & (labels != _IGNORED)
+    if bool(outside.any()):
+        first = int(outside.reshape(-1).nonzero()[0])
+        raise HowsparseError(
+            f"{data.name}: {int(outside.sum())} labels are outside 0 to {classes - 1}, the first is "
+            f"{int(labels.reshape(-1)[first])}; the network has {classes} outputs"
+        )
 
 
 def _outline(batch: Batch) -> str:

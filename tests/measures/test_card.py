@@ -152,3 +152,11 @@ def test_weights_by_name() -> None:
     with pytest.raises(HowsparseError, match=r"the file holds a, b, c, d, e, \.\.\.; howsparse.measures.measure"):
         weights_by_name({name: torch.ones(2, 2) for name in "abcdef"})
     assert "embeddings" in NAME_RULE
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float16])
+def test_small_types_are_measured(dtype) -> None:
+    values = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
+    card = measure({"w": values.to(dtype)})
+    assert card.global_.zeros == 1
+    assert card.global_.pqi == pytest.approx(measure({"w": values}).global_.pqi, abs=1e-12)

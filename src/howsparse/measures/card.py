@@ -250,7 +250,7 @@ def _row(name: str, tensors: Sequence[Tensor], masks: Sequence[Tensor | None], *
     total = sum(tensor.numel() for tensor in tensors)
     sums = power_sums(tensors, masks, p=p, q=q)
     d = int(sums.count)
-    nonzero = sum(int(c.count_nonzero()) for t, m in zip(tensors, masks, strict=True) for c in flat_chunks(t, m))
+    nonzero = sum(_nonzero(c) for t, m in zip(tensors, masks, strict=True) for c in flat_chunks(t, m))
     effective = float(sums.effective_count)
     return Row(
         name=name,
@@ -266,6 +266,11 @@ def _row(name: str, tensors: Sequence[Tensor], masks: Sequence[Tensor | None], *
         hoyer=float(hoyer(tensors, masks)),
         kurtosis=float(kurtosis(tensors, masks)),
     )
+
+
+def _nonzero(chunk: Tensor) -> int:
+    """Entries that are not zero; float8 has no count of its own."""
+    return int((chunk.float() if chunk.element_size() == 1 else chunk).count_nonzero())
 
 
 def _neurons(tensor: Tensor, mask: Tensor | None, p: float, q: float) -> NeuronSummary:
