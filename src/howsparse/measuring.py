@@ -60,7 +60,8 @@ def measure(  # noqa: PLR0913 - a source and the ways to look at it, keyword-onl
         missing = [name for name in masks if name not in state]
         if missing:
             raise HowsparseError(f"no weights for the masks of {', '.join(missing[:5])}")
-        return measure_tensors({name: state[name] for name in masks}, masks, scope=scope, p=p, q=q, zeros=zeros)
+        chosen = _by_pattern({name: state[name] for name in masks}, include, exclude)
+        return measure_tensors(chosen, {n: masks[n] for n in chosen}, scope=scope, p=p, q=q, zeros=zeros)
     chosen = _by_pattern(state, include, exclude)
     return measure_tensors(weights_by_name(chosen), scope=scope, p=p, q=q, zeros=zeros, note=NAME_RULE)
 

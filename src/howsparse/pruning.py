@@ -95,7 +95,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         0.5
     """
     recipe = Recipe() if recipe is None else recipe
-    prunable_parameters(task.model, include=include, exclude=exclude)
+    prunable_parameters(task.model, include=include, exclude=exclude)  # for its refusals, which explain most
     _refuse_bad_start(task, method, recipe)
     if not isinstance(seed, int):
         raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")

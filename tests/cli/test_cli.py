@@ -200,3 +200,5 @@ def test_measuring_a_run_looks_at_what_the_run_pruned(tmp_path) -> None:
     found = json.loads(good("measure", out, "--json").stdout)["global"]
     assert found["sparsity"] == pytest.approx(0.9, abs=1e-4)
     assert found["total"] == 43_520 - 8_192
+    one = json.loads(good("measure", out, "--include", "fc3*", "--json").stdout)
+    assert [layer["name"] for layer in one["layers"]] == ["fc3.weight"]
