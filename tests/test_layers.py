@@ -10,10 +10,12 @@ ROOT = Path(howsparse.__file__).parent
 LAYERS = [  # from the ground up; a module may import from its own layer's package and from those below
     {"errors"},
     {"files", "settings"},
-    {"weights", "batches", "zoo", "measures", "masks"},
+    {"weights", "batches", "processes", "zoo", "measures", "masks"},
     {"task", "measuring"},
+    {"curvature"},
     {"scores", "schedules", "allocation"},
     {"training", "deploy"},
+    {"limits"},
     {"methods"},
     {"report"},
     {"session"},

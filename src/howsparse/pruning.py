@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from howsparse import processes
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, prunable_parameters
 from howsparse.masks.prunable import Pattern
@@ -21,7 +22,7 @@ from howsparse.report import REPORT, write_report
 from howsparse.session import Session
 from howsparse.settings import function_name
 from howsparse.task import Task
-from howsparse.training import Callback, Recipe, Run, processes
+from howsparse.training import Callback, Recipe, Run
 
 
 @dataclass(frozen=True)

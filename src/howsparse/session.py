@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from howsparse import processes
 from howsparse.deploy import count_bytes, count_multiply_adds
 from howsparse.errors import DivergedError
 from howsparse.measures.histogram import histograms
@@ -15,7 +16,7 @@ from howsparse.measures.turning_point import turning_point
 from howsparse.methods import CyclicPruner
 from howsparse.methods.cyclic import portrait
 from howsparse.task import Task
-from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate, processes
+from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate
 from howsparse.training.run import model_bytes
 
 

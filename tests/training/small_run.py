@@ -10,8 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import howsparse as hs
-from howsparse import files
-from howsparse.training import processes
+from howsparse import files, processes
 
 
 def make(dtype: torch.dtype = torch.float32, batch_norm: bool = True) -> hs.Task:

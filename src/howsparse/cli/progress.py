@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from howsparse.training import Callback, processes
+from howsparse import processes
+from howsparse.training import Callback
 
 
 class Bars(Callback):

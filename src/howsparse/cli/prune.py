@@ -15,6 +15,7 @@ from typing import Any
 import click
 import torch
 
+from howsparse import processes
 from howsparse.cli.options import NONE, settings_options
 from howsparse.cli.progress import watching
 from howsparse.errors import HowsparseError, near
@@ -23,7 +24,7 @@ from howsparse.pruning import PruneResult, prune
 from howsparse.report import REPORT
 from howsparse.settings import settings_of
 from howsparse.task import Task, cross_entropy, input_and_target
-from howsparse.training import Recipe, processes
+from howsparse.training import Recipe
 from howsparse.weights import load_weights
 from howsparse.zoo import build_model, load_data
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from howsparse import processes
 from howsparse.masks import Masks, Upkeep, prunable_parameters
 from howsparse.masks.prunable import Pattern, detached
-from howsparse.training import processes
 
 
 class Pruner(ABC):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from howsparse import processes
 from howsparse.batches import Batches
 from howsparse.task import Task
-from howsparse.training import processes
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from howsparse import processes
 from howsparse.batches import Share
 from howsparse.errors import DivergedError
 from howsparse.task import Task
-from howsparse.training import processes
 from howsparse.training.backprop import backprop
 from howsparse.training.evaluation import Evaluation, evaluate
 from howsparse.training.recipe import Recipe
