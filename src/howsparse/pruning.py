@@ -1,16 +1,11 @@
 """``prune``: carry a method out on a task, from the first epoch to the report, on disk and resumable."""
 
-import hashlib
-import random
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from howsparse import processes
@@ -20,9 +15,11 @@ from howsparse.masks.prunable import Pattern
 from howsparse.methods import CyclicPruner, Method
 from howsparse.report import REPORT, write_report
 from howsparse.session import Session
-from howsparse.settings import function_name
 from howsparse.task import Task
-from howsparse.training import Callback, Recipe, Run
+from howsparse.training import Callback, Recipe
+from howsparse.training.describe import describe, pattern_names
+from howsparse.training.randomness import randomness_of_its_own
+from howsparse.training.run import open_run
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         "method": method.to_plain(),
         "recipe": recipe.to_plain(),
         "seed": seed,
-        "include": _names(include),
-        "exclude": _names(exclude),
+        "include": pattern_names(include),
+        "exclude": pattern_names(exclude),
         "task": describe(task),
         "origin": dict(origin or {}),
     }
@@ -115,9 +112,9 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     if not isinstance(pruner, CyclicPruner):
         raise HowsparseError(f"method {method.name} does not prune in cycles, which prune() needs")
     with ExitStack() as stack:
-        run = _open(stack, out, settings, checkpoint_every)
+        run = open_run(stack, out, settings, checkpoint_every)
         was_finished = run is not None and run.result is not None
-        with _randomness_of_its_own(task.device):
+        with randomness_of_its_own(task.device):
             found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
         if run is not None and out is not None and report and not (was_finished and (run.folder / REPORT).exists()):
             write_report(run.folder)  # over one of the unfinished run, if there is any
@@ -133,58 +130,6 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         details=found,
         run=None if out is None else Path(out),
     )
-
-
-def _open(stack: ExitStack, out: str | Path | None, settings: dict[str, Any], every: float) -> Run | None:
-    """The run directory, in process 0; what is wrong with it is raised in every process."""
-    run, wrong = None, None
-    if processes.rank() == 0:
-        try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
-            run = Run(folder, settings, every=every, kept=out is not None)
-            stack.callback(run.close)
-        except HowsparseError as error:
-            wrong = error
-    wrong = processes.agree_on(wrong)
-    if wrong is not None:
-        raise wrong
-    return run
-
-
-@contextmanager
-def _randomness_of_its_own(device: torch.device) -> Iterator[None]:
-    """Leave the global generators as they were: networks made after a run must not all start alike."""
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def describe(task: Task) -> dict[str, Any]:
-    """What a task is, so that a run can refuse another one.
-
-    Weights are left out: a run begins from those in its first checkpoint, also when it is resumed by a script that does
-    not seed its network's initialisation.
-    """
-    return {
-        "name": task.name,
-        "metric": None if task.metric is None else task.metric.name,
-        "samples": {
-            split: None if data is None else data.samples
-            for split, data in (("train", task.train), ("val", task.val), ("test", task.test))
-        },
-        "held_out": task.held_out,
-        "batch_size": getattr(task.train, "batch_size", None),
-        "parameters": {name: list(p.shape) for name, p in task.model.named_parameters()},
-        "modules": {n: f"{type(m).__name__}({m.extra_repr()})" for n, m in task.model.named_modules() if n},
-        "loss": function_name(task.loss),
-        "forward": function_name(task.forward),
-        "first_batch": _first_batch(task),
-    }
 
 
 def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
@@ -206,25 +151,3 @@ def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
     task.probe()
-
-
-def _first_batch(task: Task) -> str | None:
-    """A digest of the first training batch that a fixed seed gives."""
-    with _randomness_of_its_own(task.device):
-        batch = next(iter(task.train.shuffled(0))).batch
-    digest = hashlib.sha256()
-    for tensor in _tensors(batch):
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _tensors(batch: Any) -> Iterator[torch.Tensor]:
-    if isinstance(batch, torch.Tensor):
-        yield batch
-    elif isinstance(batch, dict | list | tuple):
-        for item in batch.values() if isinstance(batch, dict) else batch:
-            yield from _tensors(item)
-
-
-def _names(patterns: Sequence[Pattern] | None) -> list[str] | None:
-    return None if patterns is None else [p if isinstance(p, str) else p.__qualname__ for p in patterns]

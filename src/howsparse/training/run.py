@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from howsparse import processes
 from howsparse.errors import HowsparseError, RunMismatchError, StorageError
 from howsparse.files import write_atomic, write_json
 from howsparse.masks import Masks
@@ -183,6 +186,22 @@ class Run:
                 f"{self.folder} belongs to a run with other settings; choose another directory, or ask for the same:\n"
                 + "\n".join(f"  {line}" for line in differences)
             )
+
+
+def open_run(stack: ExitStack, out: str | Path | None, settings: dict[str, Any], every: float) -> Run | None:
+    """The run directory, in process 0; what is wrong with it is raised in every process."""
+    run, wrong = None, None
+    if processes.rank() == 0:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory()) if out is None else out
+            run = Run(folder, settings, every=every, kept=out is not None)
+            stack.callback(run.close)
+        except HowsparseError as error:
+            wrong = error
+    wrong = processes.agree_on(wrong)
+    if wrong is not None:
+        raise wrong
+    return run
 
 
 def model_bytes(model: nn.Module) -> bytes:
