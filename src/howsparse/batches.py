@@ -128,6 +128,26 @@ class Batches:
         twin._loader = self._loader  # collated in the same way
         return twin
 
+    def subset(self, positions: Sequence[int]) -> "Batches":
+        """Only these samples, numbered as in this split's own order; read in the order given.
+
+        Raises:
+            HowsparseError: iterable data, which have no positions.
+
+        Example:
+            >>> data = Batches(torch.utils.data.TensorDataset(torch.arange(6.0)), batch_size=4)
+            >>> [batch[0].tolist() for batch in data.subset([5, 1]).ordered()]
+            [[5.0, 1.0]]
+        """
+        if self.dataset is None:
+            raise HowsparseError(
+                f"{self.name}: single samples can be picked from map-style data only, not from an iterable of batches"
+            )
+        chosen = self._positions()[torch.as_tensor(positions, dtype=torch.int64)].tolist()
+        twin = Batches(self.dataset, batch_size=self.batch_size, name=self.name, indices=chosen)
+        twin._loader = self._loader
+        return twin
+
     def hold_out(self, share: float, seed: int) -> "tuple[Batches, Batches]":
         """Split map-style data into ``(rest, held out)``, the latter un-augmented where the data offers ``plain()``.
 

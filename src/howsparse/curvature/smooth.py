@@ -1,0 +1,65 @@
+"""Whether a loss bends: curvature needs a second derivative in the network's output."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from howsparse.errors import HowsparseError
+
+Losses = Callable[[Tensor], Tensor]  # output -> losses of the samples
+_ADVICE = (
+    "use a smooth loss, for example howsparse.task.squared_error or "
+    'torch.nn.functional.smooth_l1_loss(..., reduction="none")'
+)
+
+
+def require_second_derivative(losses: Losses, output: Tensor, *, nonlinear: bool) -> None:
+    """Look at a loss around an output.
+
+    Args:
+        losses: of the samples, as a function of the output.
+        output: where the loss is looked at.
+        nonlinear: whether losses that are linear in the output are refused too.
+
+    Raises:
+        HowsparseError: the loss is piecewise linear in the output, or does not depend on it.
+    """
+    here = output.detach()
+    if _bends(losses, here) or _bends(losses, 0.01 * here):  # near 0 a softmax is not saturated
+        return
+    far = 1 + here.abs().max() + here[0].numel() * losses(here).detach().abs().max()
+    one, other = _slope(losses, here + far)[0], _slope(losses, here - far)[0]
+    if not torch.equal(one, other):
+        raise HowsparseError(
+            "the loss is piecewise linear in the network's output: its second derivative is zero where it exists, so "
+            f"no ellipsoid describes how it grows; {_ADVICE}"
+        )
+    if nonlinear:
+        raise HowsparseError(
+            "the loss is linear in the network's output, so its Gauss-Newton matrix is zero; let the network end in "
+            "logits and put the softmax into the loss (howsparse.task.cross_entropy), or use the Hessian"
+        )
+
+
+def _bends(losses: Losses, output: Tensor) -> bool:
+    """Whether the second derivative along some direction is not zero."""
+    slope, z = _slope(losses, output)
+    if not slope.requires_grad:
+        return False
+    direction = torch.arange(z.numel(), device=z.device).cos().view_as(z).to(z.dtype)
+    (bend,) = torch.autograd.grad(slope, z, direction, materialize_grads=True)
+    return bool(bend.any())
+
+
+@torch.enable_grad()
+def _slope(losses: Losses, output: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivative of the losses' sum, still differentiable in the second tensor returned, which is the output."""
+    z = output.detach().requires_grad_()
+    total = losses(z).sum()
+    if not total.requires_grad:
+        raise HowsparseError(
+            "the loss does not depend on the network's output in a differentiable way (detached? counted? rounded?)"
+        )
+    (slope,) = torch.autograd.grad(total, z, create_graph=True, materialize_grads=True)
+    return slope, z

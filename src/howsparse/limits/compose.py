@@ -1,0 +1,163 @@
+"""From the pieces that were found to the one object that people, files and reports read."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from howsparse.limits.extrapolation import Mark, Span
+from howsparse.limits.one_shot import OneShotLimit, crossing
+from howsparse.limits.retuned import Outcome
+
+TOLERANCE = 0.005  # drop of the held-out metric that the accuracy limit allows
+MISMATCH = 2.0  # factor between predicted and measured loss increase beyond which the local model is not trusted
+NEGATIVE = 0.1  # share of negative curvature that deserves a warning
+
+
+def compose(parts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a search.
+
+    Args:
+        parts: ``eps``, ``plan``, ``one_shot``, ``empty``, ``checked``, and where they were computed ``race``, ``paper``
+            and ``hessian``.
+        about: what the network, data and recipe are.
+
+    Returns:
+        JSON values; see docs/concepts/limits.md for every key.
+    """
+    eps, plan, one_shot = parts["eps"], parts["plan"], parts["one_shot"]
+    race, paper = parts.get("race"), parts.get("paper")
+    epochs = plan.epochs
+    return {
+        "one_shot": {
+            "measured": one_shot.measured,
+            "low": one_shot.low,
+            "high": one_shot.high,
+            "quadratic": quadratic_limit(parts["checked"], eps.value),
+            "points": [[s, rise if math.isfinite(rise) else None, error] for s, rise, error in one_shot.points],
+            "checked": parts["checked"],
+        },
+        "paper": paper,
+        "retuned": None if race is None else retuned(race["outcome"], about["recipe"]),
+        "accuracy": None if race is None else race["metric"],
+        "trace_bound": None if paper is None else paper["trace_bound"],
+        "eps": eps.value,
+        "eps_rule": f"{eps.rule}: {eps.detail}",
+        "hessian": parts.get("hessian"),
+        "verified": None,
+        "cost": {"epochs": epochs, "seconds": None},
+        "warnings": warnings(parts, about),
+        **about,
+    }
+
+
+def quadratic_limit(checked: Sequence[Sequence[float]], eps: float) -> float | None:
+    """The one-shot limit that gᵀd + ½ dᵀHd predicts; None where it lies far from what was evaluated."""
+    return crossing([row[0] for row in checked], [row[1] + row[2] for row in checked], eps)
+
+
+def retuned(outcome: Outcome, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The race's answer as sparsities; without a value, the side on which the answer lies."""
+    probes = [
+        {"sparsity": 1 - kept, "marks": [[m.steps, m.loss, m.metric] for m in marks]}
+        for kept, marks in sorted(outcome.probes.items())
+    ]
+    densities = sorted(outcome.probes)
+    found = {"method": "race", "recipe": dict(recipe), "epochs": outcome.epochs, "probes": probes}
+    if outcome.kept is None:
+        return {"value": None, "low": 0.0, "high": 1 - densities[0], "straddled": False, **found}
+    span = Span(1 - outcome.kept.value, 1 - outcome.kept.high, 1 - outcome.kept.low)
+    return {"value": span.value, "low": span.low, "high": span.high, "straddled": outcome.straddled, **found}
+
+
+def metric_limit(
+    probes: Mapping[float, Sequence[Mark]], dense: float, *, higher_is_better: bool, tolerance: float = TOLERANCE
+) -> dict[str, Any]:
+    """The sparsity up to which racers' averages keep the held-out metric, without waiting for the whole retraining.
+
+    Interpolated linearly in ln(kept) between racers; longer retraining reaches further, so this errs on the dense side.
+
+    Args:
+        probes: marks by kept fraction; the last mark of each holds the metric.
+        dense: the dense network's held-out metric.
+        higher_is_better: its direction.
+        tolerance: allowed drop, in the metric's own unit.
+
+    Returns:
+        JSON values: ``dense``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (sparsity, metric).
+
+    Example:
+        >>> marks = {0.1: [Mark(1, 0.0, 0.90)], 0.2: [Mark(1, 0.0, 0.92)]}
+        >>> round(metric_limit(marks, 0.915, higher_is_better=True)["value"], 3)
+        0.859
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    points = sorted((kept, marks[-1].metric) for kept, marks in probes.items() if marks[-1].metric is not None)
+    surplus = [(math.log(kept), sign * (metric - dense) + tolerance) for kept, metric in points]
+    value = None
+    for (x0, y0), (x1, y1) in itertools.pairwise(surplus):
+        if y0 < 0 <= y1:
+            value = 1 - math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
+    return {
+        "dense": dense,
+        "tolerance": tolerance,
+        "value": value,
+        "points": [[1 - kept, metric] for kept, metric in points],
+    }
+
+
+def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """Reasons not to trust parts of the answer."""
+    eps, one_shot = parts["eps"].value, parts["one_shot"]
+    found = [*_about_eps(eps, parts["empty"], one_shot), *_about_quadratic(parts["checked"], one_shot, eps)]
+    hessian, paper, race = parts.get("hessian"), parts.get("paper"), parts.get("race")
+    if hessian is not None and hessian["negative_mass"] > NEGATIVE:
+        found.append(
+            f"{100 * hessian['negative_mass']:.0f} % of the Hessian's mass is negative: the network is not at a "
+            "minimum of this loss, and the quadratic model means little"
+        )
+    if paper is not None and paper["high"] - paper["low"] > 0.5 * (1 - paper["value"]):
+        found.append(
+            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: its curvature was taken "
+            f"from {paper['samples']:,} of {about['samples']['train']:,} samples; --minutes buys more"
+        )
+    if race is not None:
+        found += _about_race(race["outcome"])
+    return found
+
+
+def _about_eps(eps: float, empty: float, one_shot: OneShotLimit) -> list[str]:
+    if one_shot.measured == 1:
+        return ["all weights can go within eps: they are zero, or eps is larger than what the network has learnt"]
+    if empty <= eps or not math.isfinite(empty):
+        return []
+    if eps > 0.5 * empty:
+        cost = f"eps {eps:.3g} is more than half of what removing every weight costs ({empty:.3g})"
+        return [f"{cost}: a constant predictor nearly passes, so the limits mean little"]
+    return []
+
+
+def _about_quadratic(checked: Sequence[Sequence[float]], one_shot: OneShotLimit, eps: float) -> list[str]:
+    if not checked or one_shot.measured in (0, 1):
+        return []
+    _, first, second = min(checked, key=lambda row: abs(row[0] - one_shot.measured))
+    found = []
+    if abs(first) > 0.5 * eps:
+        found.append(
+            f"the loss has a slope along pruning (gᵀd = {first:+.2g} at the one-shot limit, eps {eps:.2g}): the "
+            "network is not at a minimum of this loss (an L1 or L2 penalty in training does that)"
+        )
+    if not 1 / MISMATCH < max(first + second, 1e-30) / eps < MISMATCH:
+        found.append(
+            f"the quadratic model predicts an increase of {first + second:.2g} where {eps:.2g} is measured: it is not "
+            "to be trusted here, and neither is the paper's formula, which rests on it"
+        )
+    return found
+
+
+def _about_race(outcome: Outcome) -> list[str]:
+    if outcome.kept is None:
+        return ["the race did not find the re-tuned limit; give it more epochs (--race-epochs)"]
+    if not outcome.straddled:
+        return ["the re-tuned limit lies outside the densities tried; give the race more epochs (--race-epochs)"]
+    return []

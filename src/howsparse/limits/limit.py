@@ -1,0 +1,105 @@
+"""``limit``: how sparse a network can go, before it is pruned."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from howsparse.errors import HowsparseError, near
+from howsparse.limits.result import Limit
+from howsparse.limits.search import Search, Watch
+from howsparse.limits.settings import LimitSettings
+from howsparse.masks.prunable import Pattern
+from howsparse.settings import to_plain
+from howsparse.task import Task
+from howsparse.training import Recipe
+from howsparse.training.describe import describe, pattern_names
+from howsparse.training.randomness import randomness_of_its_own
+from howsparse.training.run import open_run
+
+
+def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the settings
+    task: Task,
+    recipe: Recipe | None = None,
+    out: str | Path | None = None,
+    *,
+    seed: int = 0,
+    include: Sequence[Pattern] | None = None,
+    exclude: Sequence[Pattern] | None = None,
+    watch: Watch | None = None,
+    origin: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Limit:
+    """Say how sparse the task's network can go: one-shot (measured), re-tuned under a recipe (predicted), the paper's.
+
+    The one-shot limit is the largest sparsity at which global magnitude pruning, without retraining, keeps the training
+    loss within ε of the dense network's. The re-tuned limit is the sparsity from which retraining the kept weights by
+    *this recipe* brings the loss back within ε; it is predicted by short masked trainings, with an interval. The
+    paper's limit is the width formula of arXiv 2306.05857 on the loss's curvature. The network is left as it was.
+
+    Args:
+        task: network and data. Losses are compared on its frozen training pass, ``task.calib``.
+        recipe: the retraining that the re-tuned limit belongs to.
+        out: directory for the result and for resuming; without one nothing is kept on disk.
+        seed: decides samples, probes and data order.
+        include: which parameters compete, see `howsparse.masks.prunable_parameters`.
+        exclude: likewise.
+        watch: an onlooker.
+        origin: recorded with the settings: where model, data and weights came from.
+        **settings: see `LimitSettings`: ``eps``, ``minutes``, ``race_epochs``, ``curvature_epochs``, ``verify`` ...
+
+    Returns:
+        The limits; ``str()`` gives them in a line.
+
+    Raises:
+        HowsparseError: settings, task or directory do not fit, a loss that is not finite, data that change between
+            passes, weights that hold NaN.
+        RunMismatchError: the directory belongs to other settings.
+
+    Example:
+        >>> import torch
+        >>> from howsparse.zoo import load_data
+        >>> _ = torch.manual_seed(0)
+        >>> data = torch.utils.data.TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        >>> task = Task(torch.nn.Linear(8, 2), data, val_share=0)
+        >>> found = limit(task, race_epochs=0, curvature_epochs=0)
+        >>> 0 <= found.one_shot.value <= 1
+        True
+    """
+    recipe = Recipe() if recipe is None else recipe
+    chosen = _settings(settings)
+    if not isinstance(seed, int):
+        raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")
+    _refuse_bad_weights(task)
+    about = {
+        "command": "limit",
+        "settings": to_plain(chosen),
+        "recipe": recipe.to_plain(),
+        "seed": seed,
+        "include": pattern_names(include),
+        "exclude": pattern_names(exclude),
+        "task": describe(task),
+        "origin": dict(origin or {}),
+    }
+    with ExitStack() as stack:
+        run = open_run(stack, out, about, every=20.0)
+        stack.enter_context(randomness_of_its_own(task.device))
+        search = Search(task, recipe, chosen, seed, run, watch=watch, include=include, exclude=exclude)
+        return search.finish()
+
+
+def _settings(given: Mapping[str, Any]) -> LimitSettings:
+    known = [field.name for field in fields(LimitSettings)]
+    for name in given:
+        if name not in known:
+            raise HowsparseError(f"limit() has no setting {name!r}: it has {', '.join(known)}{near(name, known)}")
+    return LimitSettings(**given)
+
+
+def _refuse_bad_weights(task: Task) -> None:
+    for name, parameter in task.model.named_parameters():
+        bad = int((~parameter.detach().isfinite()).sum())
+        if bad:
+            raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
+    task.probe()

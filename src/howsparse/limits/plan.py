@@ -1,0 +1,133 @@
+"""What a limit will cost, said before the work: gradients per sample, epochs' worth, minutes, memory."""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from howsparse.errors import HowsparseError
+from howsparse.limits.settings import LimitSettings
+from howsparse.task import Task
+from howsparse.training import Recipe
+
+FORWARD = 1 / 3  # a forward pass in gradients
+PRODUCT = 2.5  # a product with the curvature in gradients, at worst
+BISECTION = 10  # forward passes of the one-shot limit
+FEWEST_STEPS = 300  # optimizer steps below which a racer says little
+LEAST_CORESET = 64  # samples
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of what will be done; epochs are epochs' worth of gradients over all training samples.
+
+    Attributes:
+        samples: n, training samples of the frozen pass.
+        compared: samples on which losses are compared.
+        lap: epochs a racer runs at first.
+        race: epochs of all racers.
+        coreset: samples of the curvature of the paper's limit.
+        steps: Lanczos steps a probe.
+        epochs: everything together.
+        seconds: expected time on this machine.
+        bytes: expected memory beyond the network's own and its training's.
+    """
+
+    samples: int
+    compared: int
+    lap: int
+    race: int
+    coreset: int
+    steps: int
+    epochs: float
+    seconds: float
+    bytes: int
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        return (
+            f"about {self.epochs:.1f} gradients per training sample ({self.race} of them masked training), "
+            f"{minutes:.1f} minutes, {self.bytes / 2**20:,.0f} MiB beside the network"
+        )
+
+
+def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int, weights: int) -> Plan:
+    """Share the effort out.
+
+    Args:
+        task: timed on its first batch.
+        recipe: the retraining that is predicted.
+        settings: efforts, or the minutes to share out.
+        samples: training samples of the frozen pass.
+        weights: prunable weights.
+
+    Returns:
+        The `Plan`.
+    """
+    per_epoch = seconds_of_gradient(task) * samples
+    compared = min(settings.samples, samples)
+    if settings.minutes is not None:
+        settings = _within(settings, per_epoch, compared / samples)
+    lap = lap_of(recipe, len(task.train))
+    race = max(settings.race_epochs, 2 * lap) if settings.race_epochs and recipe.epochs else 0
+    coreset, steps = _curvature(settings, samples)
+    marks = 3 * (race / lap) * FORWARD * compared / samples
+    epochs = race + marks + _fixed(compared / samples) + settings.curvature_epochs + settings.verify * recipe.epochs
+    vectors = 4 + settings.probes * 3 + (3 * settings.deflate if settings.curvature_epochs else 0)
+    return Plan(samples, compared, lap, race, coreset, steps, epochs, epochs * per_epoch, 4 * weights * vectors)
+
+
+def lap_of(recipe: Recipe, steps: int) -> int:
+    """Epochs a racer runs at first: one, or as many as make `FEWEST_STEPS`, but no more than a third of the recipe."""
+    return max(1, min(math.ceil(FEWEST_STEPS / steps), recipe.epochs // 3))
+
+
+def _fixed(compared: float) -> float:
+    """Epochs' worth of what is always done: dense pass, bisection, quadratic check."""
+    return FORWARD * (1 + (BISECTION + 1) * compared) + 0.1 * (4 * PRODUCT + 1) + 0.5
+
+
+def _within(settings: LimitSettings, per_epoch: float, compared: float) -> LimitSettings:
+    """The efforts that fit into the minutes, three fifths of them for the race."""
+    assert settings.minutes is not None
+    left = settings.minutes * 60 / per_epoch - _fixed(compared)
+    if left < 2:
+        raise HowsparseError(
+            f"{settings.minutes:g} minutes are too few here: one epoch's worth of gradients takes {per_epoch:.0f} s, "
+            f"and the least that says anything is {per_epoch * (_fixed(compared) + 2) / 60:.1f} minutes; compare "
+            "losses on fewer samples, or give more time"
+        )
+    race = max(int(0.6 * left / (1 + FORWARD * 3 * compared)), 2) if settings.race_epochs else 0
+    curvature = left - race if settings.curvature_epochs else 0.0
+    return dataclasses.replace(settings, race_epochs=race, curvature_epochs=max(curvature, 0.0))
+
+
+def _curvature(settings: LimitSettings, samples: int) -> tuple[int, int]:
+    """Samples and Lanczos steps for the effort: samples first, and steps once all samples are in."""
+    if not settings.curvature_epochs:
+        return 0, 0
+    share = settings.curvature_epochs / (PRODUCT * (settings.probes * settings.steps * 1.25 + 3 * settings.deflate))
+    if share < 1:
+        return min(max(int(share * samples), LEAST_CORESET), samples), settings.steps
+    return samples, int(settings.steps * share)
+
+
+def seconds_of_gradient(task: Task) -> float:
+    """Seconds a sample that a forward and backward pass takes, measured on the first batch, twice."""
+    assert task.calib is not None
+    batch = next(iter(task.calib.ordered()))
+    wanted = [p for p in task.model.parameters() if p.requires_grad]
+    took = []
+    was_training = task.model.training
+    task.model.eval()
+    for _ in range(3):
+        started = time.perf_counter()
+        losses = task.sample_losses(*task.outputs(task.model, batch))
+        torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
+        if task.device.type == "cuda":
+            torch.cuda.synchronize(task.device)
+        took.append((time.perf_counter() - started) / len(losses))
+    task.model.train(was_training)
+    return min(took)

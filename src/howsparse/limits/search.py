@@ -1,0 +1,261 @@
+"""The computation of a limit, piece by piece, each remembered on disk the moment it is known."""
+
+import math
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from howsparse import processes
+from howsparse.limits.compose import compose, metric_limit
+from howsparse.limits.dense import DenseNetwork
+from howsparse.limits.epsilon import Epsilon, absolute, batch_std, calibrated, parse_epsilon, relative, sample_std
+from howsparse.limits.norms import factors, prefix_norms
+from howsparse.limits.notebook import Notebook
+from howsparse.limits.one_shot import OneShotLimit, crossing, one_shot_limit
+from howsparse.limits.paper import paper_limit
+from howsparse.limits.plan import Plan, make_plan
+from howsparse.limits.race import RaceTrack
+from howsparse.limits.result import Limit, Survival
+from howsparse.limits.settings import LimitSettings
+from howsparse.limits.sharpness import Sharpness
+from howsparse.limits.verify import measure_retuned, retrain
+from howsparse.limits.yardstick import Increase, Yardstick
+from howsparse.masks import Masks
+from howsparse.masks.prunable import Pattern
+from howsparse.measures.histogram import histograms
+from howsparse.task import Task
+from howsparse.training import Callback, Recipe, Run, evaluate
+
+CHECKED = (0.7, 0.85, 1.0, 1.15)  # multiples of the one-shot limit at which the quadratic model is evaluated
+LEVELS = tuple(i / 20 for i in range(21))  # sparsities at which accuracy is looked at to calibrate ε
+
+
+class Watch(Callback):
+    """What an onlooker may want to know while a limit is computed; override what you need."""
+
+    def on_plan(self, plan: Plan) -> None:
+        """What it will cost."""
+
+    def on_stage(self, stage: str, done: float, total: float) -> None:
+        """Progress of a stage: ``one-shot``, ``race``, ``curvature`` or ``verify``."""
+
+    def on_note(self, key: str, value: Any) -> None:
+        """A piece of the result is known."""
+
+
+class Search:
+    """Computes a limit from wherever it stands; what the notebook holds is not computed again.
+
+    Args:
+        task: network and data; the network is left as it was.
+        recipe: the retraining that is predicted.
+        settings: efforts and ε.
+        seed: decides samples, probes and data order.
+        run: the directory; None in all processes but the first.
+        watch: an onlooker.
+        include: which parameters compete.
+        exclude: likewise.
+    """
+
+    def __init__(  # noqa: PLR0913 - built in one place, by limit()
+        self,
+        task: Task,
+        recipe: Recipe,
+        settings: LimitSettings,
+        seed: int,
+        run: Run | None,
+        *,
+        watch: Watch | None = None,
+        include: Sequence[Pattern] | None = None,
+        exclude: Sequence[Pattern] | None = None,
+    ) -> None:
+        self.task, self.recipe, self.settings, self.seed, self.run = task, recipe, settings, seed, run
+        self.watch = Watch() if watch is None else watch
+        self.dense = DenseNetwork(task.model, include=include, exclude=exclude)
+        self.notebook = Notebook(run, self.watch.on_note)
+        self.folder: Path | None = processes.agree_on(None if run is None else run.folder)
+
+    def finish(self) -> Limit:
+        """Do what is left; returns at once where the result is on disk."""
+        found = processes.agree_on(None if self.run is None else self.run.result)
+        if found is None:
+            started = time.perf_counter()
+            found = self._compute()
+            found["cost"]["seconds"] = time.perf_counter() - started
+            if self.run is not None:
+                self.run.finish(found)
+        eps, points = found["eps"], found["one_shot"]["points"]
+        return Limit(found, lambda masks: self._survival(masks, eps, points))
+
+    def _compute(self) -> dict[str, Any]:
+        eps = Epsilon(**self.notebook.once("eps", lambda: vars(self._epsilon())))
+        plan = Plan(**self.notebook.once("plan", lambda: vars(self._plan())))
+        self.watch.on_plan(plan)
+        parts: dict[str, Any] = {"eps": eps, "plan": plan, "one_shot": self._one_shot(eps)}
+        parts["empty"] = self._increase(self.dense.total).mean
+        measured = parts["one_shot"].measured
+        parts["checked"] = self.notebook.once("quadratic", lambda: self._quadratic(measured))
+        if plan.race and 0 < measured < 1:
+            parts["race"] = self._race(eps, plan, 1 - measured)
+        if plan.coreset and measured < 1:
+            parts["hessian"] = self.notebook.once("hessian", self._sharpness.hessian)
+            parts["paper"] = self.notebook.once("paper", lambda: self._paper(eps))
+        found = compose(parts, self._about())
+        if self.settings.verify and found["retuned"] is not None and found["retuned"]["value"] is not None:
+            found["verified"] = self._verify(eps, 1 - found["retuned"]["value"])
+        return found
+
+    # --- loss ---------------------------------------------------------------------------------------------------------
+    @cached_property
+    def _yardstick(self) -> Yardstick:
+        return Yardstick(self.task, self.dense.parameters, samples=self.settings.samples, seed=self.seed)
+
+    def _epsilon(self) -> Epsilon:
+        asked = parse_epsilon(str(self.settings.eps))
+        losses = self._yardstick.whole
+        if asked.rule == "sample-std":
+            return sample_std(losses)
+        if asked.rule == "batch-std":
+            size = getattr(self.task.calib, "batch_size", 128)
+            return batch_std([float(part.mean()) for part in losses.split(size)])
+        assert asked.amount is not None
+        if asked.rule == "absolute":
+            return absolute(asked.amount)
+        if asked.rule == "relative":
+            return relative(asked.amount, self._yardstick.loss)
+        return self._calibrated(asked.amount)
+
+    def _calibrated(self, drop: float) -> Epsilon:
+        losses, scores = [], []
+        for share in LEVELS[:-1]:
+            losses.append(self._yardstick.dense + self._increase(round(share * self.dense.total)).mean)
+            with self.dense.without(self.dense.masks(round(share * self.dense.total))):
+                scores.append(100 * self._held_out())
+        return calibrated(losses, scores, drop)
+
+    def _held_out(self) -> float:
+        assert self.task.val is not None
+        return evaluate(self.task, self.task.val).metric
+
+    def _increase(self, removed: int) -> Increase:
+        """Loss increase without the ``removed`` smallest weights."""
+
+        def compute() -> list[float | None]:
+            with self.dense.without(self.dense.masks(removed)):
+                found = self._yardstick.increase()
+            return [found.mean if math.isfinite(found.mean) else None, found.error]
+
+        mean, error = self.notebook.once(f"one-shot {removed}", compute)
+        return Increase(math.inf if mean is None else mean, error)
+
+    def _plan(self) -> Plan:
+        return make_plan(self.task, self.recipe, self.settings, len(self._yardstick.whole), self.dense.total)
+
+    # --- the three limits -------------------------------------------------------------------------------------------
+    def _one_shot(self, eps: Epsilon) -> OneShotLimit:
+        passes = 0
+
+        def increase_at(removed: int) -> Increase:
+            nonlocal passes
+            passes += 1
+            self.watch.on_stage("one-shot", passes, 10)
+            return self._increase(removed)
+
+        return one_shot_limit(increase_at, self.dense.total, eps.value)
+
+    def _quadratic(self, measured: float) -> list[list[float]]:
+        """Rows (sparsity, gᵀd, ½ dᵀHd) around the one-shot limit."""
+        counts = sorted({min(max(round(c * measured * self.dense.total), 1), self.dense.total) for c in CHECKED})
+        found = self._sharpness.increases([self.dense.masks(m) for m in counts])
+        return [[m / self.dense.total, *pair] for m, pair in zip(counts, found, strict=True)]
+
+    def _race(self, eps: Epsilon, plan: Plan, kept_one_shot: float) -> dict[str, Any]:
+        track = RaceTrack(
+            self.task,
+            self.dense,
+            self._yardstick,
+            self.recipe,
+            self.notebook,
+            folder=None if self.folder is None else self.folder / "race",
+            seed=self.seed,
+            callbacks=[self.watch],
+        )
+        outcome = track.hold(eps.value, kept_one_shot, plan.lap, plan.race)
+        dense = None
+        if self.task.val is not None and self.task.metric is not None:
+            dense = self.notebook.once("dense metric", self._held_out)
+            higher = self.task.metric.higher_is_better
+            accuracy = metric_limit(outcome.probes, dense, higher_is_better=higher)
+        else:
+            accuracy = None
+        return {"outcome": outcome, "metric": accuracy, "target": self._yardstick.dense + eps.value}
+
+    def _paper(self, eps: Epsilon) -> dict[str, Any]:
+        sharpness = self._sharpness
+        coreset = sharpness.coreset()
+        traces = sharpness.layer_traces(coreset.top)
+        rest = sharpness.remainder(coreset)
+        spectrum = sharpness.spectrum(coreset.top, lambda done, most: self.watch.on_stage("curvature", done, most))
+        norms = prefix_norms(self.dense.weights)
+        found = paper_limit(spectrum, eps.value, norms, rest)
+        removed = round(found["value"] * self.dense.total)
+        layers = [vars(row) for row in factors(self.dense.weights, removed, traces=traces)]
+        return {
+            **found,
+            "curvature": self.settings.curvature,
+            "samples": coreset.count,
+            "share": coreset.share,
+            "certified": coreset.certified,
+            "rest": vars(rest),
+            "layers": layers,
+            "spectrum": spectrum.to_plain(),
+        }
+
+    @cached_property
+    def _sharpness(self) -> Sharpness:
+        plan = Plan(**self.notebook.once("plan", lambda: vars(self._plan())))
+        return Sharpness(self.task, self.dense, plan, self.settings, seed=self.seed, folder=self.folder)
+
+    def _verify(self, eps: Epsilon, start: float) -> dict[str, Any]:
+        runs = 0
+
+        def retrain_at(kept: float) -> dict[str, Any]:
+            nonlocal runs
+            runs += 1
+            self.watch.on_stage("verify", runs, self.settings.verify)
+            found: dict[str, Any] = self.notebook.once(
+                f"retrained {kept:.6f}",
+                lambda: retrain(
+                    self.task, self.dense, self._yardstick, self.recipe, kept, seed=self.seed, callbacks=[self.watch]
+                ),
+            )
+            return found
+
+        target = self._yardstick.dense + eps.value
+        kept, points = measure_retuned(retrain_at, start, target, self.settings.verify)
+        span = None if kept is None else {"value": 1 - kept.value, "low": 1 - kept.high, "high": 1 - kept.low}
+        return {"retuned": span, "points": points, "epochs": runs * self.recipe.epochs}
+
+    # --- around them ------------------------------------------------------------------------------------------------
+    def _about(self) -> dict[str, Any]:
+        task = self.task
+        losses = {"train": self._yardstick.loss, "compared": self._yardstick.dense}
+        return {
+            "task": task.name,
+            "weights": self.dense.total,
+            "samples": {"train": len(self._yardstick.whole), "compared": self._yardstick.samples},
+            "loss": losses,
+            "metric": None if task.metric is None else task.metric.name,
+            "recipe": {"steps_per_epoch": len(task.train), **self.recipe.to_plain()},
+            "histograms": histograms(self.dense.weights, Masks.dense(self.dense.weights)),
+        }
+
+    def _survival(self, masks: Masks, eps: float, points: Sequence[Sequence[float]]) -> Survival:
+        masks.check(self.dense.weights)
+        ((first, second),) = self._sharpness.increases([masks])
+        with self.dense.without(masks):
+            measured = self._yardstick.increase().mean
+        like = crossing([p[0] for p in points], [p[1] for p in points], measured) if measured > 0 else None
+        return Survival(masks.sparsity, first + second, measured, eps, like)

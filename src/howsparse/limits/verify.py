@@ -1,0 +1,107 @@
+"""Measuring the re-tuned limit after it was predicted: full masked retrainings around the prediction."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from howsparse.limits.dense import DenseNetwork
+from howsparse.limits.extrapolation import Span, kept_at
+from howsparse.limits.yardstick import Yardstick
+from howsparse.masks import Upkeep
+from howsparse.masks.prunable import detached
+from howsparse.schedules import removed_at
+from howsparse.task import Task
+from howsparse.training import Callback, Recipe, Training, evaluate
+
+STEP = 1.35  # factor between kept fractions while the answer has not been straddled
+
+
+def retrain(
+    task: Task,
+    dense: DenseNetwork,
+    yardstick: Yardstick,
+    recipe: Recipe,
+    kept: float,
+    *,
+    seed: int,
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Any]:
+    """Remove all but ``kept`` of the weights, retrain by the recipe, measure, and put the dense network back.
+
+    The training loss is that of the last epoch's weights, whatever the recipe keeps: choosing by held-out data would
+    make the limit jump.
+
+    Returns:
+        JSON values: ``kept``, ``loss`` (on the yardstick's samples), ``val`` and ``test`` (metric, None without).
+    """
+    bare = copy.copy(task)
+    bare.val = None
+    masks = dense.masks(removed_at(1 - kept, dense.total))
+    masks.apply_(detached(dense.parameters))
+    upkeep = Upkeep(dense.parameters, masks)
+    training = Training(
+        bare,
+        dataclasses.replace(recipe, keep="last"),
+        recipe.epochs,
+        epoch_seed=lambda epoch: 1_000_003 * (seed + 1) + epoch,
+        after_step=upkeep.step,
+        l1_weights=list(dense.parameters.values()),
+        callbacks=callbacks,
+    )
+    for _ in training.run():
+        pass
+    loss = yardstick.dense + yardstick.increase().mean
+    metrics = {s: None if d is None else evaluate(task, d).metric for s, d in (("val", task.val), ("test", task.test))}
+    dense.restore()
+    return {"kept": kept, "loss": max(loss, 0.0), **{k: v if v == v else None for k, v in metrics.items()}}
+
+
+def measure_retuned(
+    retrain_at: Callable[[float], dict[str, Any]], start: float, target: float, trainings: int, *, densest: float = 1.0
+) -> tuple[Span | None, list[dict[str, Any]]]:
+    """Look for the kept fraction at which retraining just reaches the target, starting from the prediction.
+
+    Args:
+        retrain_at: see `retrain`.
+        start: predicted kept fraction.
+        target: dense loss + ε.
+        trainings: how many retrainings may be run.
+        densest: largest kept fraction tried.
+
+    Returns:
+        The measured kept fraction, bracketed by the nearest two retrainings (None when not straddled), and all points.
+
+    Example:
+        >>> found, points = measure_retuned(lambda k: {"kept": k, "loss": 0.01 / k}, 0.05, 0.1, 4)
+        >>> round(found.value, 2), len(points)
+        (0.1, 4)
+    """
+    points: list[dict[str, Any]] = []
+    kept = start
+    for _ in range(trainings):
+        points.append(retrain_at(kept))
+        missed = [p["kept"] for p in points if p["loss"] > target]
+        reached = [p["kept"] for p in points if p["loss"] <= target]
+        if missed and reached:
+            above = [k for k in reached if k > max(missed)]
+            kept = math.sqrt(max(missed) * min(above)) if above else kept
+        else:
+            kept = min(kept * STEP, densest) if missed else kept / STEP
+        if any(p["kept"] == kept for p in points):
+            break
+    points.sort(key=lambda p: float(p["kept"]))
+    return _bracket(points, target), points
+
+
+def _bracket(points: Sequence[dict[str, Any]], target: float) -> Span | None:
+    """The answer between the densest retraining that missed and the next denser one, which reached."""
+    missed = [p["kept"] for p in points if p["loss"] > target]
+    reached = [p["kept"] for p in points if p["loss"] <= target]
+    above = [kept for kept in reached if not missed or kept > max(missed)]
+    if not missed or not above:
+        return None
+    losses = {p["kept"]: p["loss"] for p in points if p["kept"] in (max(missed), min(above))}
+    value = kept_at(losses, target)
+    return None if value is None else Span(value, max(missed), min(above))
