@@ -63,6 +63,7 @@ class Batches:
         self._loader = source if isinstance(source, DataLoader) else None
         self.dataset = _map_style(source)
         self._indices = indices
+        self._whole = False  # whether samples that the loader would drop for want of a full batch are read too
         if self.dataset is not None:
             self.batch_size = self._loader_batch_size(batch_size)
             self.samples: int | None = len(indices if indices is not None else self.dataset)  # type: ignore[arg-type]
@@ -129,10 +130,10 @@ class Batches:
         return twin
 
     def subset(self, positions: Sequence[int]) -> "Batches":
-        """Only these samples, numbered as in this split's own order; read in the order given.
+        """Only these samples, numbered as in this split's own order; read in the order given, all of them.
 
         Raises:
-            HowsparseError: iterable data, which have no positions.
+            HowsparseError: iterable data, which have no positions, or no positions, or some out of range.
 
         Example:
             >>> data = Batches(torch.utils.data.TensorDataset(torch.arange(6.0)), batch_size=4)
@@ -143,9 +144,14 @@ class Batches:
             raise HowsparseError(
                 f"{self.name}: single samples can be picked from map-style data only, not from an iterable of batches"
             )
-        chosen = self._positions()[torch.as_tensor(positions, dtype=torch.int64)].tolist()
-        twin = Batches(self.dataset, batch_size=self.batch_size, name=self.name, indices=chosen)
-        twin._loader = self._loader
+        chosen, everything = torch.as_tensor(positions, dtype=torch.int64), self._positions()
+        if not len(chosen) or int(chosen.min()) < 0 or int(chosen.max()) >= len(everything):
+            raise HowsparseError(
+                f"{self.name}: a subset needs at least one position, and all of them between 0 and {len(everything) - 1}"
+            )
+        indices = everything[chosen].tolist()
+        twin = Batches(self.dataset, batch_size=self.batch_size, name=self.name, indices=indices)
+        twin._loader, twin._whole = self._loader, True
         return twin
 
     def hold_out(self, share: float, seed: int) -> "tuple[Batches, Batches]":
@@ -200,6 +206,7 @@ class Batches:
         if (
             self._loader is not None
             and self._loader.drop_last
+            and not self._whole
             and len(chunks) > 1
             and len(chunks[-1]) < self.batch_size
         ):

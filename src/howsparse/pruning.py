@@ -115,7 +115,8 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         run = open_run(stack, out, settings, checkpoint_every)
         was_finished = run is not None and run.result is not None
         with randomness_of_its_own(task.device):
-            found, history = Session(task, pruner, recipe, seed, run, callbacks).finish()
+            choice = {"include": include, "exclude": exclude}
+            found, history = Session(task, pruner, recipe, seed, run, callbacks, choice=choice).finish()
         if run is not None and out is not None and report and not (was_finished and (run.folder / REPORT).exists()):
             write_report(run.folder)  # over one of the unfinished run, if there is any
     return PruneResult(

@@ -1,8 +1,9 @@
 """One pruning run being carried out: cycles of training, measuring, pruning, with everything recorded."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Session:
         seed: decides data order and augmentation.
         run: the run directory; None in all processes but the first.
         callbacks: onlookers.
+        choice: ``include`` and ``exclude``, for methods that look at the network again.
     """
 
     def __init__(
@@ -40,10 +42,13 @@ class Session:
         seed: int,
         run: Run | None,
         callbacks: Sequence[Callback],
+        *,
+        choice: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.task, self.pruner, self.recipe, self.seed = task, pruner, recipe, seed
-        self.run, self.callbacks = run, callbacks
+        self.run, self.callbacks, self.choice = run, callbacks, choice
         self.trained_before = 0  # epochs in earlier cycles
+        self._asked = getattr(pruner.method, "sparsity", None)
 
     def finish(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Do what is left of the run; the task's network is then the answer.
@@ -71,7 +76,7 @@ class Session:
             self._close_cycle(training)
             if self.pruner.done:
                 return
-            self.trained_before += self.recipe.epochs_of(self.pruner.cycle)
+            self.trained_before += self._epochs(self.pruner.cycle)
             self.pruner.treat()
             self._checkpoint(None)
 
@@ -93,8 +98,8 @@ class Session:
         offset = 0 if self._rewinds else self.trained_before
         return Training(
             self.task,
-            self.recipe,
-            self.recipe.epochs_of(self.pruner.cycle),
+            self._recipe(self.pruner.cycle),
+            self._epochs(self.pruner.cycle),
             epoch_seed=lambda epoch: _mix(self.seed, offset + epoch),
             first_step=self.pruner.first_step,
             after_step=self.pruner.step,
@@ -132,6 +137,7 @@ class Session:
         if self.pruner.chosen == self.pruner.cycle and self.run is not None:
             self.run.save_model(self.task.model, self.pruner.masks)
         if not self.pruner.done:
+            self._settle()
             self.pruner.prune()
             record["pruned"] = self._without_retraining()
         self._record(record)
@@ -186,7 +192,7 @@ class Session:
         adds = count_multiply_adds(self.task.model, forward, masks)
         sizes = count_bytes(self.task.model, masks, model_bytes(self.task.model))
         return {
-            "asked": getattr(self.pruner.method, "sparsity", None),
+            "asked": self._asked,
             "achieved": masks.sparsity,
             "active": masks.active,
             "total": masks.total,
@@ -206,7 +212,20 @@ class Session:
             "seconds": sum(r["seconds"] for r in run.history() if r["kind"] == "epoch"),
         }
 
+    def _settle(self) -> None:
+        """Let the method decide what needs the trained network and its data."""
+        folder = processes.agree_on(None if self.run is None or not self.run.kept else self.run.folder / "limit")
+        self.pruner.method = self.pruner.method.settled(
+            self.task, self.recipe, seed=self.seed, folder=folder, **self.choice
+        )
+
     # --- small parts ------------------------------------------------------------------------------------------------
+    def _recipe(self, cycle: int) -> Recipe:
+        return self.pruner.method.recipe_in(self.recipe, cycle)
+
+    def _epochs(self, cycle: int) -> int:
+        return self._recipe(cycle).epochs_of(cycle)
+
     @property
     def _rewinds(self) -> bool:
         return self.pruner.method.rewind != "none"
@@ -216,7 +235,7 @@ class Session:
         return {
             "cycles": len(cycles),
             "cycle": self.pruner.cycle,
-            "epochs": [self.recipe.epochs_of(cycle) for cycle in cycles],
+            "epochs": [self._epochs(cycle) for cycle in cycles],
             "steps_per_epoch": len(self.task.train),
             "prunable": self.pruner.masks.total,
             "metric": None if self.task.metric is None else self.task.metric.name,

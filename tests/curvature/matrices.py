@@ -13,6 +13,8 @@ from torch import Tensor
 from howsparse.curvature.operators import Dense, Operator
 
 QUADRATICS = ("quad-psd", "quad-indefinite", "quad-rank-deficient")
+BULK = np.geomspace(1e-3, 0.5, 56).tolist()
+OUTLIERS = [40.0, 30.0, 22.0, 10.0]
 
 
 @cache
@@ -40,6 +42,11 @@ def function_of(matrix: Tensor, f: Callable[[np.ndarray], np.ndarray]) -> Tensor
     """f(A) by dense eigendecomposition."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * torch.from_numpy(f(values.numpy()))) @ vectors.T
+
+
+def exact_mean(matrix: Tensor, f: Callable[[np.ndarray], np.ndarray]) -> float:
+    """(1/D) tr f(A)."""
+    return float(function_of(matrix, f).trace()) / len(matrix)
 
 
 def hadamard(size: int) -> Tensor:

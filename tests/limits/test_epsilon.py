@@ -56,8 +56,9 @@ def test_calibrated_interpolates_between_the_levels_around_the_drop() -> None:
     losses, accuracies = [0.1, 0.15, 0.3, 0.7], [90.0, 90.2, 89.8, 89.0]
     assert calibrated(losses, accuracies, 0.2).value == pytest.approx(0.2)  # reached at the third level
     assert calibrated(losses, accuracies, 0.6).value == pytest.approx(0.4)  # midway between the last two
+    assert calibrated(losses, accuracies, 1.0).value == pytest.approx(0.6)  # just reached at the last level
     assert calibrated(losses, accuracies, 0.1).value == pytest.approx(0.05 + 0.15 * 0.75)
-    with pytest.raises(HowsparseError, match="at most 1, never by more than 1.5"):
+    with pytest.raises(HowsparseError, match="at most 1, never by 1.5"):
         calibrated(losses, accuracies, 1.5)
     with pytest.raises(HowsparseError, match="must be positive"):
         calibrated([0.1, 0.05], [90.0, 80.0], 1.0)  # the loss had fallen

@@ -16,7 +16,13 @@ METHODS = {name: cls for name, cls in registered()[0].items() if issubclass(cls,
 
 def short(name: str, **changes) -> CyclicMethod:
     cls = METHODS[name]
-    return cls(**({"cycles": 3} if "cycles" in settings_of(cls) else {}) | changes)
+    known = settings_of(cls)
+    own = {"cycles": 3} if "cycles" in known else {}
+    if "sparsity" in known and known["sparsity"].default is None:
+        own["sparsity"] = 0.8  # what it would find by itself needs a task, which a loop of one's own has not
+    if name == "lomp":  # its recipe is that of the loops here
+        own |= {"penalty": 0.0, "fine_tune": 1}
+    return cls(**own | changes)
 
 
 def train(task: hs.Task, pruner: CyclicPruner, optimizer: torch.optim.Optimizer, seed: int = 0) -> None:

@@ -1,8 +1,9 @@
 """Options that several commands share, and flags made from settings."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import click
@@ -26,6 +27,21 @@ def patterns(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _list_or_none(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[str] | None:  # noqa: ARG001
     return list(value) or None
+
+
+class Sectioned(click.Command):
+    """A command whose help shows some options under headings of their own."""
+
+    sections: Mapping[str, list[click.Option]] = MappingProxyType({})
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those in no section first."""
+        set_apart = {id(option) for options in self.sections.values() for option in options}
+        own: list[click.Parameter] = [option for option in self.get_params(ctx) if id(option) not in set_apart]
+        sections: list[tuple[str, Sequence[click.Parameter]]] = [("Run", own), *self.sections.items()]
+        for title, options in sections:
+            with formatter.section(title):
+                formatter.write_dl([row for option in options if (row := option.get_help_record(ctx))])
 
 
 def settings_options(classes: Mapping[str, type]) -> list[click.Option]:

@@ -1,5 +1,6 @@
 """Curvature of a loss: exact products with its second derivatives, and spectra made from them."""
 
+from howsparse.curvature.coreset import Coreset, RemainderTrace, most_uncertain, remainder_trace, uniform
 from howsparse.curvature.deflation import Deflation, Projected, Squared, top_eigenpairs
 from howsparse.curvature.gauss_newton import GaussNewton
 from howsparse.curvature.hessian import Hessian
@@ -14,6 +15,7 @@ from howsparse.curvature.spectrum import Spectrum
 from howsparse.curvature.trace import TraceEstimate, hutch_plus_plus, hutchinson
 
 __all__ = [
+    "Coreset",
     "Deflation",
     "Dense",
     "GaussNewton",
@@ -23,6 +25,7 @@ __all__ = [
     "Objective",
     "Operator",
     "Projected",
+    "RemainderTrace",
     "RowNorms",
     "Rule",
     "Spectrum",
@@ -33,10 +36,13 @@ __all__ = [
     "hutchinson",
     "interval",
     "lanczos_memory",
+    "most_uncertain",
     "radau",
     "rademacher",
+    "remainder_trace",
     "row_norms",
     "sample_rows",
     "slq",
     "top_eigenpairs",
+    "uniform",
 ]

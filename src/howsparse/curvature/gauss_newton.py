@@ -1,12 +1,10 @@
 """The Gauss-Newton matrix of an objective."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from howsparse.curvature.objective import Objective
-from howsparse.curvature.pieces import Product, graph_only
+from howsparse.curvature.pieces import Piece, Tensors, graph_only
 from howsparse.curvature.smooth import Losses
 from howsparse.curvature.summed import Summed
 
@@ -17,7 +15,7 @@ class GaussNewton(Summed):
     Positive semidefinite when the loss is convex in the output. For softmax cross-entropy it is the Fisher information,
     of rank at most n (C - 1). Taken at the weights the network has when this is made.
 
-    Products cost as those of `Hessian`, a little less.
+    Products cost as those of `Hessian`, a little less; quadratic forms (`forms`) about half of that.
 
     Source: Schraudolph, "Fast curvature matrix-vector products" (Neural Computation 14, 2002).
 
@@ -42,7 +40,7 @@ class GaussNewton(Summed):
         super().__init__(objective, memory, _linearise, curved=False)
 
 
-def _linearise(leaves: list[Tensor], output: Tensor, losses_of: Losses) -> tuple[Product, Tensor]:
+def _linearise(leaves: list[Tensor], output: Tensor, losses_of: Losses) -> Piece:
     z = output.detach().requires_grad_()
     losses = losses_of(z)
     (slope,) = torch.autograd.grad(losses.sum(), z, create_graph=True)
@@ -51,13 +49,22 @@ def _linearise(leaves: list[Tensor], output: Tensor, losses_of: Losses) -> tuple
     pulled = torch.autograd.grad(output, leaves, u, create_graph=True, materialize_grads=True)
     pulled = tuple(map(graph_only, pulled))
 
-    def product(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def pushed(vectors: Tensors) -> Tensor:
         pairs = [(p, v.to(p.dtype)) for p, v in zip(pulled, vectors, strict=True) if p.requires_grad]
         if not pairs:
-            return [torch.zeros_like(leaf) for leaf in leaves]
+            return torch.zeros_like(u)
         linear, along = zip(*pairs, strict=True)
-        (pushed,) = torch.autograd.grad(linear, u, along, retain_graph=True)  # J v
-        (bent,) = torch.autograd.grad(slope, z, pushed, retain_graph=True)  # S J v
-        return torch.autograd.grad(output, leaves, bent, retain_graph=True, materialize_grads=True)
+        return torch.autograd.grad(linear, u, along, retain_graph=True)[0]
 
-    return product, losses
+    def bent(along: Tensor) -> Tensor:
+        return torch.autograd.grad(slope, z, along, retain_graph=True)[0]
+
+    def product(vectors: Tensors) -> Tensors:
+        along = bent(pushed(vectors))
+        return torch.autograd.grad(output, leaves, along, retain_graph=True, materialize_grads=True)
+
+    def form(vectors: Tensors) -> Tensor:
+        along = pushed(vectors)
+        return (along.double() * bent(along).double()).sum()
+
+    return Piece(product, form, losses.detach())

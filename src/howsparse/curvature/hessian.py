@@ -1,12 +1,10 @@
 """The Hessian of an objective."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from howsparse.curvature.objective import Objective
-from howsparse.curvature.pieces import Product, graph_only
+from howsparse.curvature.pieces import Piece, Tensors, graph_only
 from howsparse.curvature.smooth import Losses
 from howsparse.curvature.summed import Summed
 
@@ -44,16 +42,21 @@ class Hessian(Summed):
         super().__init__(objective, memory, _linearise, curved=True)
 
 
-def _linearise(leaves: list[Tensor], output: Tensor, losses_of: Losses) -> tuple[Product, Tensor]:
+def _linearise(leaves: list[Tensor], output: Tensor, losses_of: Losses) -> Piece:
     losses = losses_of(output)
     gradients = torch.autograd.grad(losses.sum(), leaves, create_graph=True, materialize_grads=True)
     gradients = tuple(map(graph_only, gradients))
 
-    def product(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def product(vectors: Tensors) -> Tensors:
         pairs = [(g, v.to(g.dtype)) for g, v in zip(gradients, vectors, strict=True) if g.requires_grad]
         if not pairs:
             return [torch.zeros_like(leaf) for leaf in leaves]
         curved, along = zip(*pairs, strict=True)
         return torch.autograd.grad(curved, leaves, along, retain_graph=True, materialize_grads=True)
 
-    return product, losses
+    def form(vectors: Tensors) -> Tensor:
+        return torch.stack(
+            [(a.double() * v.double()).sum() for a, v in zip(product(vectors), vectors, strict=True)]
+        ).sum()
+
+    return Piece(product, form, losses.detach())

@@ -107,7 +107,7 @@ class Lanczos:
 
     @property
     def basis(self) -> list[Tensor]:
-        """With ``full``: the orthonormal vectors so far, one (vectors in the last step, D) tensor a step; else empty."""
+        """With ``full``: the orthonormal vectors, one tensor (vectors in the last step, D) a step; else empty."""
         return list(self._basis)
 
     @property

@@ -229,6 +229,25 @@ class Objective:
             samples, total = samples + len(losses), total + float(losses.detach().double().sum())
         return self.settle(samples, total), self.over_processes(flat)
 
+    def subset(self, positions: Sequence[int], *, divide_by: float | None = None) -> "Objective":
+        """The objective over some of the samples.
+
+        Args:
+            positions: places of the samples in the data's order.
+            divide_by: as above.
+
+        Raises:
+            HowsparseError: data that are not map-style, or positions out of range.
+        """
+        return Objective(
+            self.model,
+            self.data.subset(positions),
+            loss=self.loss_of,
+            forward=self.forward,
+            parameters=self.parameters,
+            divide_by=divide_by,
+        )
+
     # --- for operators --------------------------------------------------------------------------------------------
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of all of the model's parameters and buffers, outside autograd."""

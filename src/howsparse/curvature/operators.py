@@ -28,18 +28,30 @@ class Operator(ABC):
     def products(self, vectors: Tensor) -> Tensor:
         """A times every row of ``vectors``, shape (p, D), already of the operator's type and on its device."""
 
+    def forms(self, vectors: Tensor) -> Tensor:
+        """The quadratic forms vᵀ A v of the rows of ``vectors``, shape (p,), float64 on the CPU.
+
+        Example:
+            >>> Dense(torch.eye(2)).forms(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+            tensor([5., 9.], dtype=torch.float64)
+        """
+        rows = self._rows(vectors)
+        return (self.products(rows).double() * rows.double()).sum(dim=1).cpu()
+
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """The product A v, or A times each of several vectors.
 
         Raises:
             HowsparseError: the vectors have another length than D.
         """
+        return self.products(self._rows(vectors)).view(vectors.shape)
+
+    def _rows(self, vectors: Tensor) -> Tensor:
         if vectors.dim() not in {1, 2} or vectors.shape[-1] != self.size:
             raise HowsparseError(
                 f"this operator takes vectors of shape ({self.size},) or (p, {self.size}), got {tuple(vectors.shape)}"
             )
-        rows = vectors.detach().to(self.device, self.dtype).reshape(-1, self.size)
-        return self.products(rows).view(vectors.shape)
+        return vectors.detach().to(self.device, self.dtype).reshape(-1, self.size)
 
     def __add__(self, other: "Operator") -> "Operator":
         """A + B."""

@@ -12,7 +12,7 @@ from howsparse.curvature.objective import Objective
 from howsparse.errors import HowsparseError
 from howsparse.task import Batch
 
-Product = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # tensors shaped as the parameters, to the same
+Tensors = Sequence[Tensor]  # shaped as the parameters
 _RTOL = 1e-4  # a chunk's loss in two passes: kernels may round in another order, noise is larger
 _ON_TOP = 0.7  # of what a piece holds, measured: slopes on their way through it
 _VECTORS_ON_TOP = 3  # and tensors of the parameters' size, measured
@@ -20,11 +20,11 @@ _SHARE = 0.5  # of the free memory, when no budget is given
 
 
 class Piece(NamedTuple):
-    """A chunk of data, recorded."""
+    """A chunk of data, recorded; sums over its samples."""
 
-    product: Product  # v -> Σ_i A_i v over the chunk's samples
-    samples: int
-    loss: float  # sum over the samples
+    product: Callable[[Tensors], Tensors]  # v -> Σ_i A_i v
+    form: Callable[[Tensors], Tensor]  # v -> Σ_i vᵀ A_i v, shape ()
+    losses: Tensor  # (B,)
 
 
 class Need(NamedTuple):
@@ -103,12 +103,13 @@ class Pieces:
     def _recorded(self, chunk: Batch, where: tuple[int, int]) -> Piece:
         """Record a chunk; keep it if there is room for it and for another one at work."""
         piece = self._record(chunk)
-        expected = self._losses.setdefault(where, piece.loss)
-        if abs(piece.loss - expected) > _RTOL * (abs(expected) + _RTOL * piece.samples):
+        mean = float(piece.losses.double().mean())
+        expected = self._losses.setdefault(where, mean)
+        if abs(mean - expected) > _RTOL * (abs(expected) + _RTOL):
             raise HowsparseError(
-                f"the mean loss of batch {where[0]} changed from {expected / piece.samples:.6g} to "
-                f"{piece.loss / piece.samples:.6g} between two products, though inputs and weights did not: something "
-                "random is at work in the network; objective.check_repeatable() names it"
+                f"the mean loss of batch {where[0]} changed from {expected:.6g} to {mean:.6g} between two products, "
+                "though inputs and weights did not: something random is at work in the network; "
+                "objective.check_repeatable() names it"
             )
         need, samples = self._need(chunk), chunks.length(chunk)
         if self._kept_bytes + need.held(samples) + need.at_work(samples) <= self._budget:

@@ -1,18 +1,19 @@
 """Operators that are means over data: what Hessian and Gauss-Newton matrix share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from howsparse import processes
 from howsparse.curvature.layers import CheapLayers
 from howsparse.curvature.objective import Objective, accumulate
 from howsparse.curvature.operators import Operator
-from howsparse.curvature.pieces import Piece, Pieces, Product
+from howsparse.curvature.pieces import Piece, Pieces
 from howsparse.curvature.smooth import Losses, require_second_derivative
 from howsparse.task import Batch
 
-Linearise = Callable[[list[Tensor], Tensor, Losses], tuple[Product, Tensor]]
+Linearise = Callable[[list[Tensor], Tensor, Losses], Piece]
 
 
 class Summed(Operator):
@@ -38,15 +39,46 @@ class Summed(Operator):
         """
         total, factor = torch.empty_like(vectors), 1 / self.objective.divisor
         rows = [list(self.objective.unflatten(vector).values()) for vector in vectors]
+        first = True
+        for piece in self._pass():
+            for so_far, row in zip(total, rows, strict=True):
+                accumulate(so_far, piece.product(row), factor, first=first)
+            first = False
+        if first:  # a process that has no batch
+            total.zero_()
+        return self.objective.over_processes(total)
+
+    def forms(self, vectors: Tensor) -> Tensor:
+        """The quadratic forms vᵀ A v of the rows of ``vectors``, shape (p,), float64 on the CPU."""
+        total = torch.zeros(len(vectors), dtype=torch.float64)
+        rows = [list(self.objective.unflatten(vector).values()) for vector in self._rows(vectors)]
+        for piece in self._pass():
+            total += torch.stack([piece.form(row).double() for row in rows]).cpu()
+        return self.objective.over_processes(total) / self.objective.divisor
+
+    def forms_apart(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """Quadratic forms of every chunk of this process's data alone, with vectors of its own.
+
+        Args:
+            draw: number of a chunk, among those of all processes, to its vectors, shape (p, D).
+
+        Returns:
+            Shape (chunks, p), float64 on the CPU; summed over the chunks of all processes, forms of A.
+        """
+        found = []
+        for number, piece in enumerate(self._pass()):
+            vectors = self._rows(draw(number * processes.world() + processes.rank()))
+            forms = [piece.form(list(self.objective.unflatten(vector).values())) for vector in vectors]
+            found.append(torch.stack(forms).double().cpu() / self.objective.divisor)
+        return torch.stack(found) if found else torch.zeros(0, 1, dtype=torch.float64)
+
+    def _pass(self) -> Iterator[Piece]:
+        """The pieces of this process; at the end the loss is known to be finite everywhere."""
         samples, loss = 0, 0.0
         for piece in self._pieces:
-            for so_far, row in zip(total, rows, strict=True):
-                accumulate(so_far, piece.product(row), factor, first=samples == 0)
-            samples, loss = samples + piece.samples, loss + piece.loss
-        if samples == 0:  # a process that has no batch
-            total.zero_()
+            yield piece
+            samples, loss = samples + len(piece.losses), loss + float(piece.losses.double().sum())
         self.objective.settle(samples, loss)
-        return self.objective.over_processes(total)
 
 
 class _Recorder:
@@ -65,5 +97,4 @@ class _Recorder:
         if not self._smooth:
             require_second_derivative(losses_of, output, nonlinear=not self.curved)
             self._smooth = True
-        product, losses = self.linearise(leaves, output, losses_of)
-        return Piece(product, len(losses), float(losses.detach().double().sum()))
+        return self.linearise(leaves, output, losses_of)

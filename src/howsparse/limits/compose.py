@@ -27,7 +27,7 @@ def compose(parts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any
     """
     eps, plan, one_shot = parts["eps"], parts["plan"], parts["one_shot"]
     race, paper = parts.get("race"), parts.get("paper")
-    epochs = plan.epochs
+    epochs = plan.epochs if race is None else plan.epochs - plan.race + race["outcome"].epochs
     return {
         "one_shot": {
             "measured": one_shot.measured,

@@ -164,7 +164,7 @@ def relative(fraction: float, loss: float) -> Epsilon:
 def calibrated(losses: Numbers, accuracies: Numbers, drop: float) -> Epsilon:
     """ε as the loss increase at which held-out accuracy has dropped by a given amount.
 
-    From the dense end, the first level with accuracy below the dense one by more than ``drop``; between it and the
+    From the dense end, the first level with accuracy below the dense one by ``drop`` or more; between it and the
     level before, the loss is interpolated linearly in accuracy.
 
     Args:
@@ -191,10 +191,10 @@ def calibrated(losses: Numbers, accuracies: Numbers, drop: float) -> Epsilon:
             "level, and a positive drop"
         )
     lost = scores[0] - scores
-    beyond = (lost > drop).nonzero()[0]
+    beyond = (lost >= drop).nonzero()[0]
     if beyond.size == 0:
         raise HowsparseError(
-            f"accuracy drops by at most {lost.max():.4g}, never by more than {drop:g}: give levels of higher sparsity, "
+            f"accuracy drops by at most {lost.max():.4g}, never by {drop:g}: give levels of higher sparsity, "
             "or a smaller drop"
         )
     after = int(beyond[0])

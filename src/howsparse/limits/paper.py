@@ -53,7 +53,11 @@ def width_bounds(spectrum: Spectrum, eps: float, rest: Remainder) -> tuple[Width
 
 
 def middle(spectrum: Spectrum, eps: float, rest: Remainder) -> Width:
-    """The best single guess of the width: between Gauss and Radau, less what the left-out trace takes by Jensen."""
+    """A single guess of the width: its complement is the geometric mean of the coreset's own and of the lower bound's.
+
+    What the coreset leaves out adds something between nothing and tr(rest) / mu degrees of freedom; the geometric mean
+    misses either end by the same factor.
+    """
 
     def width(R: float) -> float:
         if R == 0:
@@ -62,8 +66,8 @@ def middle(spectrum: Spectrum, eps: float, rest: Remainder) -> Width:
         found = float(spectrum.mean_of(f).mean())
         if spectrum.certified:
             found = (found + min(float(spectrum.mean_of(f, "radau").mean()), 1.0)) / 2
-        x = rest.trace * R * R / (2 * eps * spectrum.D)
-        return max(found - found * x / (1 + x), 0.0)
+        alone = max(1 - found, 0.0)
+        return 1 - math.sqrt(alone * min(alone + rest.trace * R * R / (2 * eps * spectrum.D), 1.0))
 
     return width
 

@@ -15,8 +15,10 @@ from howsparse.training import Recipe
 FORWARD = 1 / 3  # a forward pass in gradients
 PRODUCT = 2.5  # a product with the curvature in gradients, at worst
 BISECTION = 10  # forward passes of the one-shot limit
-FEWEST_STEPS = 300  # optimizer steps below which a racer says little
+FEWEST_STEPS = 150  # optimizer steps below which a racer says nothing
+ENOUGH_STEPS = 300  # steps from which one epoch is enough to see where to look next
 LEAST_CORESET = 64  # samples
+REST = 1.6  # gradients a sample for the trace of what a coreset leaves out
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
 
 
 def lap_of(recipe: Recipe, steps: int) -> int:
-    """Epochs a racer runs at first: one, or as many as make `FEWEST_STEPS`, but no more than a third of the recipe."""
-    return max(1, min(math.ceil(FEWEST_STEPS / steps), recipe.epochs // 3))
+    """Epochs a racer runs at first: one of many steps, two of few, more of very few; at most a third of the recipe."""
+    enough = 1 if steps >= ENOUGH_STEPS else max(2, math.ceil(FEWEST_STEPS / steps))
+    return max(1, min(enough, recipe.epochs // 3))
 
 
 def _fixed(compared: float) -> float:
@@ -108,7 +111,8 @@ def _curvature(settings: LimitSettings, samples: int) -> tuple[int, int]:
     """Samples and Lanczos steps for the effort: samples first, and steps once all samples are in."""
     if not settings.curvature_epochs:
         return 0, 0
-    share = settings.curvature_epochs / (PRODUCT * (settings.probes * settings.steps * 1.25 + 3 * settings.deflate))
+    left = max(settings.curvature_epochs - REST, settings.curvature_epochs / 2)
+    share = left / (PRODUCT * (settings.probes * settings.steps + 3 * settings.deflate + 2))
     if share < 1:
         return min(max(int(share * samples), LEAST_CORESET), samples), settings.steps
     return samples, int(settings.steps * share)

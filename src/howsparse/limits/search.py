@@ -194,10 +194,10 @@ class Search:
 
     def _paper(self, eps: Epsilon) -> dict[str, Any]:
         sharpness = self._sharpness
-        coreset = sharpness.coreset()
-        traces = sharpness.layer_traces(coreset.top)
-        rest = sharpness.remainder(coreset)
-        spectrum = sharpness.spectrum(coreset.top, lambda done, most: self.watch.on_stage("curvature", done, most))
+        part = sharpness.part()
+        traces = sharpness.layer_traces(part)
+        rest = sharpness.remainder(part)
+        spectrum = sharpness.spectrum(part, lambda done, most: self.watch.on_stage("curvature", done, most))
         norms = prefix_norms(self.dense.weights)
         found = paper_limit(spectrum, eps.value, norms, rest)
         removed = round(found["value"] * self.dense.total)
@@ -205,9 +205,9 @@ class Search:
         return {
             **found,
             "curvature": self.settings.curvature,
-            "samples": coreset.count,
-            "share": coreset.share,
-            "certified": coreset.certified,
+            "samples": part.count,
+            "share": part.share,
+            "certified": part.certified,
             "rest": vars(rest),
             "layers": layers,
             "spectrum": spectrum.to_plain(),

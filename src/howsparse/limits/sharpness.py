@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howsparse import processes
-from howsparse.curvature import GaussNewton, Hessian, Objective, Operator, Spectrum, slq
+from howsparse.curvature import GaussNewton, Hessian, Objective, Spectrum, slq
 from howsparse.curvature.coreset import Coreset, most_uncertain, remainder_trace, uniform
 from howsparse.curvature.probes import rademacher
 from howsparse.curvature.slq import State
@@ -27,6 +27,8 @@ STATE = "lanczos.pt"
 SAVE_EVERY = 20.0  # seconds
 CHECK_SHARE = 0.1  # of the training samples, for products in the quadratic model
 HESSIAN_STEPS = 16
+LEAST_CHECKED = 32  # samples
+REST_PROBES = 2
 
 
 class Sharpness:
@@ -52,10 +54,10 @@ class Sharpness:
     # --- the local quadratic model ----------------------------------------------------------------------------------
     def increases(self, masks: Sequence[Masks]) -> list[tuple[float, float]]:
         """First- and second-order loss increase, gᵀd and ½ dᵀHd, of removing what each of the masks removes."""
-        objective = uniform(self._objective, max(int(CHECK_SHARE * self._plan.samples), 1), self._seed).top
+        top = self._draw(max(int(CHECK_SHARE * self._plan.samples), LEAST_CHECKED)).top
         steps = torch.stack([self._step(mask) for mask in masks])
-        _, gradient = objective.gradient()
-        products = Hessian(objective) @ steps
+        gradient = top.gradient()[1]
+        products = Hessian(top) @ steps
         first = (steps.double() @ gradient.double()).tolist()
         second = (0.5 * (steps.double() * products.double()).sum(dim=1)).tolist()
         return list(zip(first, second, strict=True))
@@ -65,24 +67,34 @@ class Sharpness:
         return self._objective.flatten({name: -w * gone[name] for name, w in self._dense.weights.items()})
 
     # --- the spectrum -----------------------------------------------------------------------------------------------
-    def coreset(self) -> Coreset:
+    def part(self) -> Coreset:
         """The samples whose curvature is used: the least certain ones for softmax Gauss-Newton, else a fixed draw."""
-        certifiable = self._softmax and self._settings.curvature == "ggn"
-        choose = most_uncertain if certifiable else lambda o, n: uniform(o, n, self._seed)
-        return choose(self._objective, self._plan.coreset)
+        count = self._plan.coreset
+        if self._softmax and self._settings.curvature == "ggn" and self._divisible(count):
+            return most_uncertain(self._objective, count)
+        return self._draw(count)
 
-    def spectrum(self, top: Objective, on_step: OnStep) -> Spectrum:
+    def _draw(self, count: int) -> Coreset:
+        """A fixed draw of samples, or all of them; its mean estimates the whole mean."""
+        if self._divisible(count):
+            return uniform(self._objective, count, self._seed)
+        return Coreset(self._objective, None, torch.arange(self._objective.samples), None, certified=True)
+
+    def _divisible(self, count: int) -> bool:
+        return count < self._objective.samples and self._objective.data.dataset is not None
+
+    def spectrum(self, part: Coreset, on_step: OnStep) -> Spectrum:
         """Stochastic Lanczos quadrature; resumes from its last saved step."""
         psd = self._settings.curvature == "ggn"
         found = slq(
-            self._operator(top),
+            GaussNewton(part.top) if psd else Hessian(part.top),
             psd=psd,
             certify=False,
             probes=self._settings.probes,
             steps=self._plan.steps,
-            deflate=min(self._settings.deflate, top.size // 2) if psd else 0,
+            deflate=min(self._settings.deflate, self._objective.size // 2) if psd else 0,
             seed=self._seed,
-            samples=self._plan.coreset,
+            samples=part.count,
             load=self._load,
             save=self._save,
             on_step=lambda _, done, most: on_step(done, most),
@@ -91,35 +103,32 @@ class Sharpness:
             (self._folder / STATE).unlink(missing_ok=True)
         return found
 
-    def remainder(self, coreset: Coreset) -> Remainder:
-        """Trace of the curvature of the samples left out, with the upper end of its 95 % interval."""
-        if coreset.rest is None or not coreset.certified:
+    def remainder(self, part: Coreset) -> Remainder:
+        """Trace of the curvature of the samples left out, with the upper end of its interval."""
+        if part.rest is None or not part.certified:
             return Remainder()
-        found = remainder_trace(coreset, probes=self._settings.probes, seed=self._seed)
-        return Remainder(found.mean, max(found.high, 0.0))
+        found = remainder_trace(part, probes=REST_PROBES, seed=self._seed)
+        return Remainder(max(found.mean, 0.0), found.high)
 
-    def layer_traces(self, top: Objective) -> dict[str, float]:
+    def layer_traces(self, part: Coreset) -> dict[str, float]:
         """Trace of each layer's diagonal block of the Gauss-Newton matrix, from two random vectors (Hutchinson)."""
+        top = part.top
         vectors = rademacher(2, top.size, seed=self._seed, dtype=top.dtype).to(top.device)
         products = (GaussNewton(top) @ vectors).double() * vectors.double()
-        parts = top.unflatten(products.mean(dim=0).to(top.dtype))
-        return {name: float(part.double().sum()) for name, part in parts.items()}
+        pieces = top.unflatten(products.mean(dim=0).to(top.dtype))
+        return {name: float(piece.double().sum()) for name, piece in pieces.items()}
 
     def hessian(self) -> dict[str, float]:
         """Largest and smallest eigenvalue and negative mass of the Hessian on a small fixed draw of samples."""
-        count = min(max(self._plan.samples // 80, 32), self._plan.samples)
-        objective = uniform(self._objective, count, self._seed).top
-        steps = min(HESSIAN_STEPS, objective.size)
-        found = slq(Hessian(objective), psd=False, certify=False, probes=1, steps=steps, seed=self._seed)
+        part = self._draw(max(self._plan.samples // 80, LEAST_CHECKED))
+        steps = min(HESSIAN_STEPS, self._objective.size)
+        found = slq(Hessian(part.top), psd=False, certify=False, probes=1, steps=steps, seed=self._seed)
         return {
-            "samples": count,
+            "samples": part.count,
             "largest": found.largest,
             "smallest": found.smallest,
             "negative_mass": resolved_negative_mass(found),
         }
-
-    def _operator(self, objective: Objective) -> Operator:
-        return GaussNewton(objective) if self._settings.curvature == "ggn" else Hessian(objective)
 
     # --- disk -------------------------------------------------------------------------------------------------------
     def _load(self) -> State | None:

@@ -1,6 +1,7 @@
 """One file a published method; each is put together from a score, an allocation, a schedule and a treatment."""
 
 from howsparse.methods.cyclic import CyclicMethod, CyclicPruner, IterativeMethod
+from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
@@ -10,6 +11,7 @@ from howsparse.methods.registry import method_class, registered
 from howsparse.methods.sap import SAP
 
 __all__ = [
+    "LOMP",
     "SAP",
     "CyclicMethod",
     "CyclicPruner",

@@ -4,6 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,6 +19,8 @@ from howsparse.methods.pruner import Pruner
 from howsparse.methods.stopping import Verdict, at_turning_point, within_tolerance
 from howsparse.schedules import removed_at
 from howsparse.settings import setting
+from howsparse.task import Task
+from howsparse.training import Recipe
 
 Stop = Literal["never", "turning-point", "tolerance"]
 
@@ -58,6 +61,30 @@ class CyclicMethod(Method):
         Returns:
             Masks nested in ``masks``.
         """
+
+    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:  # noqa: ARG002
+        """How a cycle's network is trained; by default as the run's recipe says, the same in all cycles."""
+        return recipe
+
+    def settled(
+        self,
+        task: Task,  # noqa: ARG002
+        recipe: Recipe,  # noqa: ARG002
+        *,
+        seed: int,  # noqa: ARG002
+        folder: Path | None,  # noqa: ARG002
+        **choice: Any,  # noqa: ARG002
+    ) -> "CyclicMethod":
+        """This method with everything decided that needs the trained network and its data; by default itself.
+
+        Args:
+            task: its network is the trained one of the cycle that is about to be pruned.
+            recipe: of the run.
+            seed: of the run.
+            folder: where work may be kept; None for nowhere.
+            **choice: ``include`` and ``exclude`` of the run.
+        """
+        return self
 
     def verdict(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
         """Whether to go on after the cycles recorded so far; without a stop rule the last network is the answer."""

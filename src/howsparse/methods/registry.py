@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from howsparse.errors import HowsparseError, near
+from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
@@ -19,7 +20,7 @@ OWN_FLAGS = (
     *("model", "data", "method", "out", "weights", "batch_size", "val_share", "seed"),
     *("threads", "device", "include", "exclude", "config", "as_json"),
 )  # what `howsparse prune` itself is asked for
-_BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP)
+_BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP, LOMP)
 
 
 @functools.cache

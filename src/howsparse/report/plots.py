@@ -1,9 +1,9 @@
 """The four plots of the report, drawn from the points in `howsparse.report.curves`."""
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from howsparse.report.axes import fitting, legend, place, plain, span_at_least, sparsity_ticks, thousands
 from howsparse.report.curves import IndexCourse, Spread, Spreads, Tradeoff, TrainingCourse
 from howsparse.report.svg import ACCENT, GREY, MUTED, drawn
 from howsparse.report.wording import sentence
@@ -14,17 +14,13 @@ if TYPE_CHECKING:
 
 _TINT = "#e3f0f3"  # the accent, very light
 _RING: dict[str, Any] = {"marker": "o", "linestyle": "", "color": ACCENT, "markerfacecolor": "none", "markersize": 11}
-_TICKS = (
-    *(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998),
-    *(0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999),
-)
 
 
 def plot_tradeoff(curve: Tradeoff) -> str:
     """Metric against sparsity, on an axis that is logarithmic in what remains."""
 
-    def place(sparsity: float) -> float:
-        return -math.log10(max(1 - sparsity, curve.smallest_density))
+    def where(sparsity: float) -> float:
+        return place(sparsity, curve.smallest_density)
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -37,34 +33,15 @@ def plot_tradeoff(curve: Tradeoff) -> str:
             (curve.answer, "answer", _RING),
         ):
             if points:
-                axes.plot([place(x) for x, _ in points], [y for _, y in points], label=label, **look)
+                axes.plot([where(x) for x, _ in points], [y for _, y in points], label=label, **look)
         last = max(x for x, _ in curve.retrained + curve.merely_pruned)
-        _sparsity_ticks(axes, last, place)
+        sparsity_ticks(axes, last, where)
         axes.set_xlabel("sparsity")
-        axes.set_ylabel(_fitting(curve.label, 44))
-        _span_at_least(axes, 0.02 * abs(curve.dense))
-        _legend(axes, columns=4)
+        axes.set_ylabel(fitting(curve.label, 44))
+        span_at_least(axes, 0.02 * abs(curve.dense))
+        legend(axes, columns=4)
 
     return drawn("tradeoff", f"{sentence(curve.label)} against sparsity", draw, height=310)
-
-
-def _span_at_least(axes: "Axes", span: float) -> None:
-    """Widen the vertical axis, so that differences of a sample or two do not look like cliffs."""
-    low, high = axes.get_ylim()
-    if high - low < span:
-        middle = (low + high) / 2
-        axes.set_ylim(middle - span / 2, middle + span / 2)
-
-
-def _sparsity_ticks(axes: "Axes", last: float, place: Callable[[float], float]) -> None:
-    """Round sparsities, those left out that would touch their left neighbour."""
-    step = 0.1 if last > 0.25 else 0.05 if last > 0.1 else 0.01 if last > 0.02 else 0.002
-    candidates = _TICKS if last >= 0.5 else [i * step for i in range(11)]
-    room, ticks = place(last) / 11, [0.0]
-    for tick in candidates[1:]:
-        if place(tick) <= place(last) * 1.02 and place(tick) - place(ticks[-1]) >= room:
-            ticks.append(tick)
-    axes.set_xticks([place(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
 
 
 def plot_indices(course: IndexCourse) -> str:
@@ -110,11 +87,11 @@ def plot_spreads(found: Spreads) -> str:
             axes.stairs(found.shown.per(found.unit), found.shown.edges, color=ACCENT, linewidth=1.4, label=found.label)
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.5 * min(_smallest(s, found.unit) for s in (found.dense, found.shown) if s is not None))
-        axes.yaxis.set_major_formatter(_thousands)
+        axes.yaxis.set_major_formatter(thousands)
         axes.minorticks_off()
         axes.set_xlabel("weight")
         axes.set_ylabel(f"weights per {found.unit:g}")
-        _legend(axes, columns=2)
+        legend(axes, columns=2)
 
     return drawn("spreads", "Histograms of the weights", draw, height=310)
 
@@ -122,10 +99,6 @@ def plot_spreads(found: Spreads) -> str:
 def _smallest(spread: Spread, unit: float) -> float:
     """What one weight in a bin comes to."""
     return unit / spread.width
-
-
-def _thousands(value: float, position: float) -> str:  # noqa: ARG001 - matplotlib's signature
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def plot_training(course: TrainingCourse) -> str:
@@ -140,7 +113,7 @@ def plot_training(course: TrainingCourse) -> str:
         for axes, (values, label, color) in zip(rows, panels, strict=True):
             _mark_cycles(axes, course)
             axes.plot(epochs, values, color=color, linewidth=1.2)
-            axes.set_ylabel(_fitting(label, 22))
+            axes.set_ylabel(fitting(label, 22))
         _logarithmic_if_wide(rows[-1], course.losses)
         rows[-1].set_xlabel("epoch")
         rows[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -162,18 +135,5 @@ def _logarithmic_if_wide(axes: "Axes", values: tuple[float, ...]) -> None:
     known = [value for value in values if not math.isnan(value)]
     if known and min(known) > 0 and max(known) > 20 * min(known):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain)
+        axes.yaxis.set_major_formatter(plain)
         axes.minorticks_off()
-
-
-def _plain(value: float, position: float) -> str:  # noqa: ARG001 - matplotlib's signature
-    return f"{value:g}"
-
-
-def _fitting(label: str, letters: int) -> str:
-    """A label cut to the height of its panel; the headings have it in full."""
-    return label if len(label) <= letters else label[: letters - 1].rstrip() + "…"
-
-
-def _legend(axes: "Axes", columns: int) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.3, borderpad=0.1)

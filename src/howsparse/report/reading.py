@@ -140,12 +140,7 @@ def read_run(folder: Path) -> RunFiles:
             f"{folder} holds no run ({CONFIG} is missing); give the folder that prune wrote to (out=... or --out)"
         )
     config = read_json(folder / CONFIG)
-    try:
-        history = read_history(folder)
-    except ValueError as error:
-        raise HowsparseError(
-            f"{folder / HISTORY} is damaged ({error}); run the same command again to repair it"
-        ) from error
+    history = known_history(folder)
     return RunFiles(
         settings=config["settings"],
         environment=config["environment"],
@@ -153,3 +148,23 @@ def read_run(folder: Path) -> RunFiles:
         cycles=tuple(record for record in history if record["kind"] == "cycle"),
         result=read_json(folder / RESULT) if (folder / RESULT).exists() else None,
     )
+
+
+def known_history(folder: Path) -> list[Record]:
+    """The lines of a run's history so far.
+
+    Args:
+        folder: the run directory.
+
+    Returns:
+        One record a line; none without a history.
+
+    Raises:
+        HowsparseError: the history is damaged; the message says how to repair it.
+    """
+    try:
+        return list(read_history(folder))
+    except ValueError as error:
+        raise HowsparseError(
+            f"{folder / HISTORY} is damaged ({error}); run the same command again to repair it"
+        ) from error

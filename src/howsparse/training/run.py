@@ -52,7 +52,7 @@ class Run:
 
     def __init__(self, folder: str | Path, settings: dict[str, Any], *, every: float = 20.0, kept: bool = True) -> None:
         self.folder = Path(folder)
-        self._kept = kept
+        self.kept = kept
         self._every = every
         self._last_checkpoint = time.monotonic()
         plain: dict[str, Any] = json.loads(json.dumps(settings))
@@ -89,7 +89,7 @@ class Run:
     @property
     def where_it_stands(self) -> str:
         """For error messages: that nothing is lost, and where it is; empty for a run that nobody wants kept."""
-        return f" The last good checkpoint is in {self.folder}." if self._kept else ""
+        return f" The last good checkpoint is in {self.folder}." if self.kept else ""
 
     @property
     def result(self) -> dict[str, Any] | None:
