@@ -4,6 +4,10 @@
 """
 
 from howsparse.errors import DivergedError, HowsparseError, RunMismatchError
+from howsparse.limits.limit import limit
+from howsparse.limits.result import Limit
+from howsparse.limits.settings import LimitSettings
+from howsparse.limits.spectrum import spectrum
 from howsparse.masks import Masks
 from howsparse.measures import gini, pqi, turning_point
 from howsparse.measuring import measure
@@ -19,6 +23,8 @@ __all__ = [
     "Callback",
     "DivergedError",
     "HowsparseError",
+    "Limit",
+    "LimitSettings",
     "LotteryTicket",
     "Masks",
     "Metric",
@@ -29,8 +35,10 @@ __all__ = [
     "RunMismatchError",
     "Task",
     "gini",
+    "limit",
     "measure",
     "pqi",
     "prune",
+    "spectrum",
     "turning_point",
 ]

@@ -126,7 +126,7 @@ class Batches:
             return None
         plain = self.dataset.plain() if hasattr(self.dataset, "plain") else self.dataset
         twin = Batches(plain, batch_size=self.batch_size, name=name, indices=self._indices)
-        twin._loader = self._loader  # collated in the same way
+        twin._loader, twin._whole = self._loader, self._whole  # collated in the same way
         return twin
 
     def subset(self, positions: Sequence[int]) -> "Batches":
@@ -147,7 +147,7 @@ class Batches:
         chosen, everything = torch.as_tensor(positions, dtype=torch.int64), self._positions()
         if not len(chosen) or int(chosen.min()) < 0 or int(chosen.max()) >= len(everything):
             raise HowsparseError(
-                f"{self.name}: a subset needs at least one position, and all of them between 0 and {len(everything) - 1}"
+                f"{self.name}: a subset needs at least one position, all of them between 0 and {len(everything) - 1}"
             )
         indices = everything[chosen].tolist()
         twin = Batches(self.dataset, batch_size=self.batch_size, name=self.name, indices=indices)

@@ -57,6 +57,12 @@ def test_brackets_of_the_reference_from_the_squared_operator(shared: Path, name:
             assert lower - 1e-9 <= exact <= upper + 1e-9
 
 
+def test_vectors_stay_orthonormal_over_twelve_decades() -> None:
+    matrix = with_eigenvalues(np.geomspace(1e-12, 1, 60))
+    basis = torch.cat(_run(matrix, rademacher(1, 60, dtype=torch.float64), 30, reorthogonalise="full").basis)
+    assert torch.allclose(basis @ basis.T, torch.eye(len(basis), dtype=torch.float64), atol=1e-14)
+
+
 def test_the_recurrence_holds_and_vectors_are_orthonormal() -> None:
     matrix = with_eigenvalues(np.linspace(-1, 3, 30))
     lanczos = _run(matrix, rademacher(1, 30, dtype=torch.float64), 12, reorthogonalise="full")
@@ -96,13 +102,24 @@ def test_low_rank_breaks_down_at_any_scale(dtype: torch.dtype, scale: float) -> 
         assert np.allclose(found, truth, atol=1e-6 if dtype == torch.float32 else 1e-13)
 
 
+class Diagonal(Operator):
+    """A diagonal matrix too large to be written out."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+        self.size, self.dtype, self.device = len(values), values.dtype, values.device
+
+    def products(self, vectors: Tensor) -> Tensor:
+        return vectors * self._values
+
+
 def test_small_norms_of_a_small_bulk_are_not_a_breakdown() -> None:
-    """One eigenvalue far above the others: later norms are small beside it and yet real."""
-    bulk = np.linspace(1e-6, 1e-5, 199)
-    matrix = with_eigenvalues([1.0, *bulk])
-    lanczos = _run(matrix, rademacher(1, 200, dtype=torch.float64), 20, reorthogonalise="full")
+    """One eigenvalue far above the others: norms are 1e-5 of it and yet real; eps sqrt(D) is 2.4e-5."""
+    values = torch.cat([torch.ones(1), torch.linspace(0, 5e-5, 39_999)])
+    lanczos = _run(Diagonal(values), rademacher(1, 40_000), 8, reorthogonalise="full")
+    assert lanczos.beta[0, 3:].max() < 2e-5
     assert not lanczos.finished.any()
-    assert lanczos.steps == 20
+    assert gauss(*lanczos.coefficients(0)).nodes[-1] == pytest.approx(1, rel=1e-5)
 
 
 def test_one_finished_vector_does_not_hold_up_the_others() -> None:
@@ -152,14 +169,7 @@ def test_sums_are_float64_for_float32_vectors() -> None:
     size = 3_000_000
     values = torch.linspace(0, 1, size)
 
-    class Diagonal(Operator):
-        def __init__(self) -> None:
-            self.size, self.dtype, self.device = size, torch.float32, torch.device("cpu")
-
-        def products(self, vectors: Tensor) -> Tensor:
-            return vectors * values
-
-    lanczos = _run(Diagonal(), rademacher(1, size), 1)
+    lanczos = _run(Diagonal(values), rademacher(1, size), 1)
     mean, square = float(values.double().mean()), float((values.double() ** 2).mean())
     assert lanczos.alpha.item() == pytest.approx(mean, rel=1e-7)
     assert lanczos.beta.item() == pytest.approx((square - mean**2) ** 0.5, rel=1e-7)
@@ -173,8 +183,9 @@ def test_an_operator_that_hands_its_argument_back() -> None:
             return vectors
 
     start = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64)
-    lanczos = _run(Same(), start, 2)
+    lanczos = _run(Same(), start, 2, reorthogonalise="full")
     assert lanczos.alpha.item() == pytest.approx(1)
+    assert torch.allclose(lanczos.basis[0], start / 30**0.5)
     assert start.tolist() == [[1.0, 2.0, 3.0, 4.0]]
 
 

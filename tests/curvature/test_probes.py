@@ -10,6 +10,15 @@ from howsparse.errors import HowsparseError
 from .matrices import with_eigenvalues
 
 
+def test_half_widths_by_hand() -> None:
+    half = interval([0.5, 0.7], 200).high - 0.6
+    assert half**2 == pytest.approx(1.959963985**2 * 2 * (0.4 + half) / (2 * 200))  # the trace of I - F is the smaller
+    assert interval([0.99], 10**6).high - 0.99 < 1.05 * 1.96 * (2 * 0.01 / 10**6) ** 0.5
+    assert interval([0.5], 200, sampled=50).high - 0.5 == pytest.approx(1.959963985 * (2 * 50) ** 0.5 / 200)
+    found = interval([1.0, 2.0, 3.0, 4.0, 5.0], 200, confidence=0.9)
+    assert found.high - found.mean == found.mean - found.low == pytest.approx(2.131846786 * (2.5 / 5) ** 0.5)
+
+
 def test_intervals_cover_the_truth() -> None:
     """Both methods, 300 runs each on a matrix with large spread; nominal 95 %."""
     matrix = with_eigenvalues(np.r_[np.ones(32), np.zeros(32)])

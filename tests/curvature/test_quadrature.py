@@ -92,9 +92,10 @@ def test_a_singular_matrix_already_has_the_node(alpha: list[float], beta: list[f
 
 
 @pytest.mark.parametrize("tiny", [1e-6, 1e-9, 1e-12, 1e-14])
-def test_nearly_singular_matrices_keep_their_small_nodes(tiny: float) -> None:
+@pytest.mark.parametrize("norm", [0.01, 1.0, 100.0])
+def test_nearly_singular_matrices_keep_their_small_nodes(tiny: float, norm: float) -> None:
     """The appended entry grows like 1 / tiny; compared with exact fractions."""
-    alpha, beta = [1.0, 0.25 + tiny], [0.5, 0.01]
+    alpha, beta = [1.0, 0.25 + tiny], [0.5, norm]
     diagonal, squares = [Fraction(a) for a in alpha], [Fraction(b) ** 2 for b in beta]
     diagonal.append(squares[1] / (diagonal[1] - squares[0] / diagonal[0]))
     for c in (Fraction(1), Fraction(10**4), Fraction(10**8)):
@@ -103,6 +104,31 @@ def test_nearly_singular_matrices_keep_their_small_nodes(tiny: float) -> None:
         for index in (1, 0):
             tail = 1 + c * diagonal[index] - c**2 * squares[index] / tail
         assert radau(alpha, beta).integral(width(float(c))) == pytest.approx(float(1 / tail), rel=1e-7)
+
+
+def test_an_appended_entry_that_is_large_does_not_drown_small_nodes() -> None:
+    """Ten steps whose last pivot is 1e-11: the entry appended is 1e11, the nodes go down to 1e-5."""
+    pivots = np.append(np.geomspace(1, 1e-4, 9), 1e-11)
+    factors = np.full(9, 0.7)
+    alpha, beta = pivots.copy(), np.append(factors * pivots[:-1], 1.0)
+    alpha[1:] += factors**2 * pivots[:-1]
+    diagonal, squares = [Fraction(a) for a in alpha], [Fraction(b) ** 2 for b in beta]
+    pivot = diagonal[0]
+    for index in range(1, 10):
+        pivot = diagonal[index] - squares[index - 1] / pivot
+    diagonal.append(squares[-1] / pivot)
+    for c in (1, 10**3, 10**6):
+        tail = 1 + c * diagonal[-1]
+        for index in range(9, -1, -1):
+            tail = 1 + c * diagonal[index] - c**2 * squares[index] / tail
+        assert radau(alpha, beta).integral(width(c)) == pytest.approx(float(1 / tail), rel=1e-8)
+
+
+def test_nodes_within_rounding_of_the_end_are_put_there() -> None:
+    """Two nodes stand for one eigenvalue at zero; a square root would make 5e-8 of the second."""
+    rule = radau([1.0, 1.0 + 2e-15], [1.0, 1e-15])
+    assert rule.nodes.tolist() == [0.0, 0.0, pytest.approx(2)]
+    assert rule.integral(lambda x: width(1e6)(np.sqrt(x))) == pytest.approx(0.5, rel=1e-5)
 
 
 def test_integral_of_a_rule() -> None:

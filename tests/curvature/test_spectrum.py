@@ -3,13 +3,14 @@
 import io
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from howsparse.curvature import Dense, GaussNewton, Objective, Spectrum, rademacher, slq, top_eigenpairs
+from howsparse.curvature import Dense, GaussNewton, Objective, Rule, Spectrum, rademacher, slq, top_eigenpairs
 from howsparse.errors import HowsparseError
 
 from .matrices import BULK, OUTLIERS, Counting, exact_mean, function_of, hadamard, width, with_eigenvalues
@@ -135,6 +136,13 @@ def test_null_share_is_bracketed(steps: int, kind: str) -> None:
         low, high = spectrum.null_share(threshold)
         assert low <= (np.abs(values) <= threshold).mean() <= high
     assert spectrum.null_share(5.0)[1] == 1.0
+
+
+def test_null_share_of_closed_krylov_spaces_is_exact() -> None:
+    spectrum = slq(Dense(torch.eye(64)), psd=True, probes=8)
+    assert spectrum.exact.all()
+    assert spectrum.null_share(0.5) == (0.0, 0.0)
+    assert spectrum.null_share(1.5) == (1.0, 1.0)
 
 
 def test_null_share_sharpens_and_counts_deflated_values() -> None:
@@ -281,6 +289,23 @@ def test_spectra_that_do_not_fit_together_are_refused() -> None:
         Spectrum.of_eigenvalues([-1.0, 2.0])
     with pytest.raises(HowsparseError, match="gauss or radau"):
         known.mean_of(width(1.0), "lobatto")  # type: ignore[arg-type]
+
+
+def test_both_sides_by_hand() -> None:
+    """Two of ten eigenvalues deflated, with residuals that allow 3 and 2 to be 2 and 1, and the rest 0.1 less."""
+    low, high = Rule(np.array([1.0]), np.array([1.0])), Rule(np.array([0.0, 2.0]), np.array([0.5, 0.5]))
+    spectrum = Spectrum(
+        D=10, kind="psd", gauss=(low,), radau=(high,), forms=np.array([1.0]), exact=np.array([False]),
+        values=np.array([3.0, 2.0]), low=np.array([3.0, 2.0]), high=np.array([2.0, 1.0]), slack=0.1, steps=1,
+    )  # fmt: skip
+    f = width(1.0)
+    assert spectrum.mean_of(f)[0] == pytest.approx((1 / 4 + 1 / 3 + 8 / 2) / 10)
+    assert spectrum.mean_of(f, "radau")[0] == pytest.approx((1 / 3 + 1 / 2 + 8 * 1.1 * (1 + 1 / 3) / 2) / 10)
+    steep = replace(spectrum, slack=5.0)
+    assert steep.mean_of(f, "radau")[0] == pytest.approx((2 + 8 * (1 + 1 / 3) / 2) / 10)
+    assert spectrum.trace == 5 + 8
+    assert spectrum.gap(f) == pytest.approx(spectrum.mean_of(f, "radau")[0] - spectrum.mean_of(f)[0])
+    assert (spectrum.largest, spectrum.smallest) == (3, 1)
 
 
 def test_known_eigenvalues_have_no_error() -> None:

@@ -15,13 +15,21 @@ class _Commands(click.Group):
     """Turns the errors we raise on purpose into one message and an exit code; loads commands when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return ["measure", "prune", "report", "methods", "models", "data"]
+        return ["measure", "limit", "prune", "report", "spectrum", "methods", "models", "data"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name == "measure":
             from howsparse.cli.measure import measure
 
             return measure
+        if cmd_name == "limit":
+            from howsparse.cli.limit import limit_command
+
+            return limit_command()
+        if cmd_name == "spectrum":
+            from howsparse.cli.spectrum import spectrum_command
+
+            return spectrum_command()
         if cmd_name == "prune":
             from howsparse.cli.prune import prune_command
 
@@ -46,7 +54,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command goes on where the last checkpoint was written", err=True)
+            click.echo("interrupted; where --out names a run directory, the same command goes on from there", err=True)
             sys.exit(130)
 
 
@@ -63,6 +71,7 @@ def main() -> None:
 
     \b
       howsparse measure weights.safetensors
+      howsparse limit --model mlp --data digits --weights weights.safetensors
       howsparse prune --model mlp --data digits --method sap --out runs/first
       howsparse report runs/first
     """

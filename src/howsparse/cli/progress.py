@@ -1,14 +1,22 @@
-"""Progress of a run: bars in a terminal, a line an epoch or a cycle elsewhere."""
+"""Progress of long work: bars in a terminal, a line now and then elsewhere."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from howsparse import processes
 from howsparse.training import Callback
@@ -19,17 +27,7 @@ class Bars(Callback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            refresh_per_second=5,
-        )
+        self._progress = _bars(console)
         self._moved = 0.0
         self._plan: dict[str, Any] = {}
         self._cycle = 0
@@ -93,17 +91,116 @@ class Lines(Callback):
         """Nothing to take away."""
 
 
+class Stages(Protocol):
+    """Shows work that goes through stages."""
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+
+    def move(self, stage: str, done: float, total: float, unit: str = "") -> None:
+        """How far a stage is; stages appear when they are first moved."""
+
+    def stop(self) -> None:
+        """The work is over."""
+
+
+class StageBars:
+    """A bar for every stage, with lines above them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._progress = console, _bars(console)
+        self._bars: dict[str, TaskID] = {}
+        self._progress.start()
+
+    def say(self, line: str) -> None:
+        """Print above the bars."""
+        self._console.print(line, highlight=False, markup=False)
+
+    def move(self, stage: str, done: float, total: float, unit: str = "") -> None:
+        """Move the stage's bar."""
+        if stage not in self._bars:
+            self._settle()
+            self._bars[stage] = self._progress.add_task(stage, total=total, note=unit)
+        self._progress.update(self._bars[stage], completed=min(done, total), total=total, note=unit)
+
+    def _settle(self) -> None:
+        """What stages needed less than they were given is not waited for."""
+        for task in self._progress.tasks:
+            self._progress.update(task.id, total=task.completed)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        self._progress.stop()
+
+
+class StageLines:
+    """Plain lines: one when a stage begins, then at most one every ten seconds."""
+
+    def __init__(self) -> None:
+        self._begun: set[str] = set()
+        self._last = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        click.echo(line, err=True)
+
+    def move(self, stage: str, done: float, total: float, unit: str = "") -> None:
+        """A line about the stage, if it is time for one."""
+        if stage in self._begun and time.monotonic() - self._last < 10:
+            return
+        self._begun.add(stage)
+        self._last = time.monotonic()
+        click.echo(f"{stage}: {int(done)} of {int(total)} {unit}".rstrip(), err=True)
+
+    def stop(self) -> None:
+        """Nothing to take away."""
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+_Shown = TypeVar("_Shown", bound=_Stoppable)
+
+
 @contextmanager
 def watching() -> Iterator[list[Callback]]:
-    """Callbacks that show progress on standard error: bars in a terminal, lines elsewhere, in one process only."""
+    """Callbacks that show a run's progress on standard error, in the first process only."""
+    with _while_needed(lambda: Bars(Console(stderr=True)) if sys.stderr.isatty() else Lines()) as found:
+        yield [] if found is None else [found]
+
+
+@contextmanager
+def stages() -> Iterator[Stages | None]:
+    """Shows the progress of stages on standard error; None in all processes but the first."""
+    with _while_needed(lambda: StageBars(Console(stderr=True)) if sys.stderr.isatty() else StageLines()) as found:
+        yield found
+
+
+@contextmanager
+def _while_needed(make: Callable[[], _Shown]) -> Iterator[_Shown | None]:
     if processes.rank() != 0:
-        yield []
+        yield None
         return
-    shown = Bars(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+    found = make()
     try:
-        yield [shown]
+        yield found
     finally:
-        shown.stop()
+        found.stop()
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<16}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        refresh_per_second=5,
+    )
 
 
 def cost_line(plan: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def request_options(*more: click.Option) -> list[click.Option]:
         click.Option(["--seed"], type=seed, default=0, help="initial weights, split, everything drawn", **shown),
         click.Option(["--threads"], type=click.IntRange(1, 1024), help="CPU threads (default: PyTorch's choice)"),
         click.Option(["--device"], default="cpu", help="cpu, cuda, cuda:1", **shown),
-        click.Option(["--include"], multiple=True, help="prune only parameters like this (repeatable)"),
+        click.Option(["--include"], multiple=True, help="only parameters like this (repeatable)"),
         click.Option(["--exclude"], multiple=True, help="leave out parameters like this (repeatable)"),
         click.Option(["--config"], type=file, is_eager=True, callback=_defaults, help="TOML file"),
         click.Option(["--json", "as_json"], is_flag=True, help="print one JSON object at the end"),

@@ -1,6 +1,6 @@
 """Batches cut into chunks of samples, whatever their structure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -49,15 +49,25 @@ def cut(batch: Batch, size: int) -> list[Batch]:
     samples = length(batch)
     if samples <= size:
         return [batch]
-    return [_part(batch, slice(start, start + size), samples) for start in range(0, samples, size)]
+
+    def part(start: int) -> Batch:
+        return _mapped(batch, lambda t: t[start : start + size] if t.dim() and len(t) == samples else t)
+
+    return list(map(part, range(0, samples, size)))
 
 
-def _part(batch: Batch, chosen: slice, samples: int) -> Batch:
+def first(batch: Batch, size: int) -> Batch:
+    """A copy of the first samples, which does not hold on to the others."""
+    return _mapped(cut(batch, size)[0], Tensor.clone)
+
+
+def _mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The same structure with every tensor changed."""
     if isinstance(batch, Tensor):
-        return batch[chosen] if batch.dim() and len(batch) == samples else batch
+        return change(batch)
     if isinstance(batch, dict):
-        return {key: _part(value, chosen, samples) for key, value in batch.items()}
+        return {key: _mapped(value, change) for key, value in batch.items()}
     if isinstance(batch, tuple | list):
-        parts = [_part(item, chosen, samples) for item in batch]
+        parts = [_mapped(item, change) for item in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from howsparse import processes
@@ -150,6 +149,8 @@ def remainder_trace(coreset: Coreset, *, probes: int = 2, seed: int = 0, memory:
         HowsparseError: fewer than two probes, a coreset that is not certified; otherwise as a product with
             `GaussNewton`.
     """
+    from scipy.special import stdtrit
+
     if probes < 2:
         raise HowsparseError(f"probes = {probes}: two vectors a batch at least, or their spread says nothing")
     if not coreset.certified:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from howsparse.curvature.lanczos import Lanczos, row_dots
@@ -188,6 +187,8 @@ def top_eigenpairs(
 
 def _ritz(lanczos: Lanczos) -> tuple[Floats, Floats, float]:
     """Ritz values, their vectors in the basis (as columns), and the norm after the last step."""
+    from scipy.linalg import eigh_tridiagonal
+
     alpha, beta = (values.numpy() for values in lanczos.coefficients(0))
     values, vectors = eigh_tridiagonal(alpha, beta[:-1])
     return values, vectors, float(beta[-1])

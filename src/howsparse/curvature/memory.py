@@ -43,6 +43,7 @@ class Held:
 
     def __init__(self, besides: Iterable[Tensor]) -> None:
         self._known = {_where(tensor) for tensor in besides}
+        self._storages: list[torch.UntypedStorage] = []  # kept alive, so that no address is given out twice
         self.bytes = 0
 
     def note(self, tensor: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ class Held:
         where = _where(tensor)
         if where not in self._known:
             self._known.add(where)
-            self.bytes += tensor.untyped_storage().nbytes()
+            self._storages.append(tensor.untyped_storage())
+            self.bytes += self._storages[-1].nbytes()
         return tensor
 
 

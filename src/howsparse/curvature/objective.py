@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,11 @@ from torch import Tensor, nn
 from howsparse import processes
 from howsparse.batches import Batches
 from howsparse.curvature import repeatable
-from howsparse.curvature.evaluation_mode import evaluation_mode, second_derivatives
+from howsparse.curvature.as_function import AsFunction, State
+from howsparse.curvature.sums import accumulate, interleaved, over_processes
 from howsparse.errors import HowsparseError, near
 from howsparse.masks import prunable_parameters
 from howsparse.task import Batch, Forward, Loss, Source, Task, cross_entropy, input_and_target, to_device
-
-State = Mapping[str, Tensor]
 
 
 class Objective:
@@ -65,7 +63,7 @@ class Objective:
         self.model, self.data = model, _frozen(data)
         self.loss_of, self.forward, self.divide_by = loss, forward, divide_by
         self.parameters = dict(prunable_parameters(model) if parameters is None else _owned(model, parameters))
-        self._bound = _Bound(model, forward)
+        self._function = AsFunction(model, forward)
         self._checksums: list[int] = []
         self._samples: int | None = None
 
@@ -164,8 +162,7 @@ class Objective:
 
     def outputs(self, batch: Batch, state: State | None = None) -> tuple[Tensor, Tensor]:
         """Output and target of a batch, differentiable in ``state``: tensors in place of those of the same names."""
-        with evaluation_mode(self.model), second_derivatives(self.model):
-            return self._bound.call(batch, {} if state is None else state)
+        return self._function.at(state or {}, batch)
 
     def losses_of(self, output: Tensor, target: Tensor) -> Tensor:
         """The samples' losses, shape (B,), from output and target.
@@ -207,7 +204,7 @@ class Objective:
             HowsparseError: a value is not finite.
         """
         found = [values(*self.outputs(batch)).double().cpu() for batch in self.batches()]
-        everything = _interleaved(found)
+        everything = interleaved(found)
         self.settle(len(everything), float(everything.sum()), shared=True)
         return everything
 
@@ -227,7 +224,7 @@ class Objective:
             parts = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
             accumulate(flat, parts, factor, first=samples == 0)
             samples, total = samples + len(losses), total + float(losses.detach().double().sum())
-        return self.settle(samples, total), self.over_processes(flat)
+        return self.settle(samples, total), over_processes(flat)
 
     def subset(self, positions: Sequence[int], *, divide_by: float | None = None) -> "Objective":
         """The objective over some of the samples.
@@ -251,17 +248,13 @@ class Objective:
     # --- for operators --------------------------------------------------------------------------------------------
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of all of the model's parameters and buffers, outside autograd."""
-        return self._bound.snapshot()
+        return self._function.snapshot()
 
     def differentiable(self, state: State, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor]:
         """The chosen parameters as leaves of a new graph at ``state``; output, differentiable in them, and target."""
         with torch.enable_grad():
             leaves = {name: state[name].detach().requires_grad_() for name in self.parameters}
             return list(leaves.values()), *self.outputs(batch, {**state, **leaves})
-
-    def over_processes(self, flat: Tensor) -> Tensor:
-        """The sum of all processes' vectors."""
-        return processes.sum_over_processes(flat.cpu()).to(flat.device)
 
     def settle(self, samples: int, total: float, *, shared: bool = False) -> float:
         """The mean loss from a pass's sums; remembers the number of samples.
@@ -303,45 +296,19 @@ class Objective:
             if repeatable.checksum(a) != repeatable.checksum(b):
                 raise repeatable.changed(self.data.name, number)
         for batch in first:
-            with torch.no_grad():
-                repeatable.check_noise(self.model, partial(self.losses, to_device(batch, self.device)))
+            self.check_noise(to_device(batch, self.device))
+
+    @torch.no_grad()
+    def check_noise(self, batch: Batch) -> None:
+        """Compare two evaluations of a batch's losses.
+
+        Raises:
+            HowsparseError: they differ; names the module that makes them.
+        """
+        repeatable.check_noise(self.model, partial(self.losses, batch))
 
     def _read(self) -> Iterator[Batch]:
         return self.data.ordered(rank=processes.rank(), world=processes.world())
-
-
-class _Bound(nn.Module):
-    """``forward`` with its model, as one module, so that all tensors inside can be exchanged for a call."""
-
-    def __init__(self, model: nn.Module, forward: Forward) -> None:
-        super().__init__()
-        self.model = model
-        self._forward = forward
-
-    def forward(self, batch: Batch) -> Any:
-        return self._forward(self.model, batch)
-
-    def call(self, batch: Batch, state: State) -> tuple[Tensor, Tensor]:
-        if not state:
-            return self._forward(self.model, batch)
-        found: tuple[Tensor, Tensor] = torch.func.functional_call(
-            self, {f"model.{name}": t for name, t in state.items()}, (batch,)
-        )
-        return found
-
-    def snapshot(self) -> dict[str, Tensor]:
-        tensors = (*self.model.named_parameters(), *self.model.named_buffers())
-        return {name: tensor.detach().clone() for name, tensor in tensors}
-
-
-def accumulate(flat: Tensor, parts: Sequence[Tensor], factor: float, *, first: bool) -> None:
-    """Add ``factor`` times tensors, one after the other, to a vector, or write them into it."""
-    views = flat.split([part.numel() for part in parts])
-    for view, part in zip(views, parts, strict=True):
-        if first:
-            torch.mul(part, factor, out=view.view_as(part))
-        else:
-            view.view_as(part).add_(part, alpha=factor)
 
 
 def _frozen(data: Source | Batches) -> Batches:
@@ -354,24 +321,10 @@ def _frozen(data: Source | Batches) -> Batches:
 
 def _owned(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
     """The parameters, once it is sure that they are the model's under these names."""
-    known = dict(model.named_parameters(remove_duplicate=False))
+    known = dict(model.named_parameters())
     if not parameters:
         raise HowsparseError("there are no parameters: an objective needs at least one coordinate")
     for name, parameter in parameters.items():
         if known.get(name) is not parameter:
             raise HowsparseError(f"{name} is not the name of this parameter in the model{near(name, known)}")
     return parameters
-
-
-def _interleaved(mine: list[Tensor]) -> Tensor:
-    """All processes' vectors, one for each batch, put together in the order of the batches; float64 on the CPU."""
-    rank, world = processes.rank(), processes.world()
-    counts = torch.zeros(world, dtype=torch.int64)
-    counts[rank] = len(mine)
-    sizes = torch.zeros(int(processes.sum_over_processes(counts).sum()), dtype=torch.int64)
-    sizes[rank::world] = torch.tensor([len(values) for values in mine], dtype=torch.int64)
-    ends = processes.sum_over_processes(sizes).cumsum(0)
-    everything = torch.zeros(int(ends[-1]) if len(ends) else 0, dtype=torch.float64)
-    for end, values in zip(ends[rank::world].tolist(), mine, strict=True):
-        everything[end - len(values) : end] = values
-    return processes.sum_over_processes(everything)

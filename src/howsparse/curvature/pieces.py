@@ -1,5 +1,6 @@
 """Recorded computations over chunks of data, kept between products as far as memory allows."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -44,7 +45,8 @@ class Need(NamedTuple):
 
     def fitting(self, budget: float) -> int:
         """The most samples that fit a budget at work."""
-        return int(((budget - self.vectors) / (1 + _ON_TOP) - self.fixed) / max(self.per_sample, 1.0))
+        most = ((budget - self.vectors) / (1 + _ON_TOP) - self.fixed) / max(self.per_sample, 1.0)
+        return math.floor(most + 1e-9)  # what `at_work` said is enough is enough
 
 
 class Pieces:
@@ -141,16 +143,17 @@ class Pieces:
             return fitting
         what = f"a batch of {samples} samples, which forward does not take in parts" if whole else "one sample"
         raise HowsparseError(
-            f"memory = {self._budget / 1e6:,.1f} MB is too small for {what}: it takes at least "
-            f"{need.at_work(samples if whole else 1) / 1e6:,.1f} MB" + (", or smaller batches" if whole else "")
+            f"memory = {self._budget:,.0f} bytes is too small for {what}: it takes at least "
+            f"{math.ceil(need.at_work(samples if whole else 1)):,} bytes" + (", or smaller batches" if whole else "")
         )
 
     def _need(self, batch: Batch) -> Need:
         """What pieces of such samples hold, from recording one and two of them."""
         kind = chunks.signature(batch)
         if kind not in self._needs:
-            one, two = (self._bytes(chunks.cut(batch, size)[0]) for size in (1, 2))
-            fixed, per_sample = (2 * one - two, two - one) if chunks.length(batch) > 1 else (0.0, one)
+            one, two = (self._bytes(chunks.first(batch, size)) for size in (1, 2))
+            per_sample = max(two - one, 0.0) if chunks.length(batch) > 1 else one
+            fixed = one - per_sample
             self._needs[kind] = Need(fixed, per_sample, self._vectors)
         return self._needs[kind]
 
@@ -162,6 +165,7 @@ class Pieces:
     @torch.no_grad()
     def _divisible(self, batch: Batch, size: int) -> bool:
         """Whether chunks give the samples the losses they have in the whole batch."""
+        self._objective.check_noise(batch)
         whole = self._objective.losses(batch)
         parts = torch.cat([self._objective.losses(chunk) for chunk in chunks.cut(batch, size)])
         return parts.shape == whole.shape and torch.allclose(parts, whole, rtol=_RTOL, atol=_RTOL)

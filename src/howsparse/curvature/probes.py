@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 from howsparse.errors import HowsparseError
@@ -68,10 +67,11 @@ class Interval:
 def interval(values: npt.ArrayLike, D: int, confidence: float = 0.95, *, sampled: int | None = None) -> Interval:
     """Confidence interval for (1/D) tr F from one estimate a probe.
 
-    From five probes on, Student's t with the spread of the values. With fewer, the bound sd <= sqrt(2 / (p D)), which
-    holds for sign probes and 0 <= F <= I because Var(v' F v) = 2 (||F||_F^2 - sum F_ii^2) <= 2 D, with the normal
-    quantile; for matrices that are functions f(A), it needs 0 <= f <= 1. When only k of D directions are sampled, the
-    bound is sqrt(2 k / p) / D.
+    From five probes on, Student's t with the spread of the values. With fewer, an a-priori bound with the normal
+    quantile: for sign probes and 0 <= F <= I (f(A) with 0 <= f <= 1), Var(v' F v) = 2 (||F||_F^2 - sum F_ii^2) is at
+    most 2 tr F, and at most 2 tr(I - F) since both have the same off-diagonal entries. So with g = tr F / D the
+    standard deviation of the mean is at most sqrt(2 min(g, 1 - g) / (p D)); g is taken as far from 0 and 1 as the
+    interval itself allows. When only k of D directions are sampled, it is also at most sqrt(2 k / p) / D.
 
     Args:
         values: (p,) estimates, p >= 1.
@@ -92,6 +92,8 @@ def interval(values: npt.ArrayLike, D: int, confidence: float = 0.95, *, sampled
         >>> found.method, round(found.low, 3), round(found.high, 3)
         ('t', 0.412, 0.588)
     """
+    from scipy.special import ndtri, stdtrit
+
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or numbers.size == 0 or D < 1 or not 0 < confidence < 1:
         raise HowsparseError(
@@ -102,5 +104,9 @@ def interval(values: npt.ArrayLike, D: int, confidence: float = 0.95, *, sampled
     if p >= FEWEST_FOR_T:
         half = float(stdtrit(p - 1, tail)) * float(numbers.std(ddof=1)) / math.sqrt(p)
         return Interval(mean, mean - half, mean + half, "t")
-    half = float(ndtri(tail)) * math.sqrt(2 * (D if sampled is None else sampled) / p) / D
+    scale = 2 * float(ndtri(tail)) ** 2 / p
+    known = math.sqrt(scale * (D if sampled is None else sampled)) / D
+    edge = min(max(mean, 0.0), max(1 - mean, 0.0)) if sampled in (None, D) else 1.0
+    unit = scale / D
+    half = min((unit + math.sqrt(unit**2 + 4 * unit * edge)) / 2, known)  # half^2 = unit (edge + half)
     return Interval(mean, mean - half, mean + half, "a-priori")

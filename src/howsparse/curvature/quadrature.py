@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh_tridiagonal
 
 from howsparse.errors import HowsparseError
 
@@ -76,8 +75,8 @@ def radau(alpha: npt.ArrayLike, beta: npt.ArrayLike, at: float = 0.0) -> Rule:
     that ``at`` is an eigenvalue; exact for polynomials up to degree 2M (Golub 1973). For a completely monotone f, such
     as 1 / (1 + c x), the rule is an upper bound of v' f(A) v that falls with M. The smallest node is ``at`` exactly.
 
-    Where T_M - at is singular up to rounding, the Krylov space already reaches ``at``; then the last diagonal entry is
-    replaced instead of a row appended, which is the same rule with one node less and stays accurate.
+    Where T_m - at is singular up to rounding for some m <= M, the Krylov space already reaches ``at``: the rule of the
+    first m steps is taken, with its last diagonal entry replaced so that ``at`` is a node, which is the bound as well.
 
     Args:
         alpha: (M,) diagonal, M >= 1.
@@ -103,16 +102,13 @@ def radau(alpha: npt.ArrayLike, beta: npt.ArrayLike, at: float = 0.0) -> Rule:
         )
     pivots = _pivots(diagonal - at, off_diagonal)
     steps = pivots.size
-    last = off_diagonal[-1] ** 2 / pivots[-1] if steps == diagonal.size and pivots[-1] > 0 else np.inf
-    largest = np.abs(diagonal).max() + 2 * off_diagonal.max()
-    if last * np.sqrt(_EPS) < largest:
-        rule = _rule(np.append(diagonal, at + last), off_diagonal)
-    else:  # appending a huge entry would drown the small nodes in rounding
-        diagonal = diagonal[:steps].copy()
-        diagonal[-1] -= pivots[-1]
-        rule = _rule(diagonal, off_diagonal[: steps - 1])
-    # nodes that rounding cannot tell from ``at`` are there: f is largest there, so the bound stays one
-    nodes = np.where(rule.nodes - at <= 8 * _EPS * np.abs(rule.nodes).max(), at, rule.nodes)
+    if steps == diagonal.size and pivots[-1] > 0:
+        rule = _rule(np.append(diagonal, at + off_diagonal[-1] ** 2 / pivots[-1]), off_diagonal)
+    else:
+        rule = _rule(np.append(diagonal[: steps - 1], diagonal[steps - 1] - pivots[-1]), off_diagonal[: steps - 1])
+    # nodes that rounding cannot tell from ``at`` are put there, where f is largest, so that the bound stays one
+    blur = 8 * _EPS * (np.abs(diagonal).max() + 2 * off_diagonal.max())
+    nodes = np.where(rule.nodes - at <= blur, at, rule.nodes)
     nodes[0] = at
     return Rule(nodes, rule.weights)
 
@@ -131,6 +127,8 @@ def _pivots(diagonal: Floats, off_diagonal: Floats) -> Floats:
 
 def _rule(diagonal: Floats, off_diagonal: Floats) -> Rule:
     """Eigenvalues of a symmetric tridiagonal matrix and squared first components of its eigenvectors."""
+    from scipy.linalg import eigh_tridiagonal
+
     nodes, vectors = eigh_tridiagonal(diagonal, off_diagonal)
     weights = vectors[0] ** 2
     return Rule(nodes, weights / weights.sum())

@@ -1,13 +1,14 @@
 """Whether two passes over the data are the same, and if not, what makes them differ."""
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from howsparse.curvature.chunks import tensors
 from howsparse.errors import HowsparseError
 from howsparse.task import Batch
 
@@ -20,7 +21,7 @@ Sums = list[tuple[str, int, int]]  # module name, checksums of its inputs and ou
 def checksum(batch: Batch) -> int:
     """A number that changes with any bit of any tensor in a batch, and with their order."""
     total = 0
-    for tensor in _tensors(batch):
+    for tensor in tensors(batch):
         raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
         total = zlib.crc32(raw.cpu().numpy().data, zlib.crc32(str(tuple(tensor.shape)).encode(), total))
     return total
@@ -43,7 +44,7 @@ def check_noise(model: nn.Module, losses: Callable[[], Tensor]) -> None:
         losses: evaluates them.
 
     Raises:
-        HowsparseError: they differ, or batch norm works in training mode; names the module.
+        HowsparseError: they differ, or batch norm takes statistics from the batch; names the module.
     """
     with _watched(model) as active:
         first, second = losses(), losses()
@@ -57,18 +58,19 @@ def check_noise(model: nn.Module, losses: Callable[[], Tensor]) -> None:
         )
     if active:
         raise HowsparseError(
-            f"batch norm {', '.join(active[:3])} works in training mode although the network was put in evaluation "
-            "mode: its samples are then not independent; do not call .train() inside forward"
+            f"batch norm {', '.join(active[:3])} uses the batch's own statistics although the network was put in "
+            "evaluation mode: samples then are not independent. Do not call .train() inside forward; give it running "
+            "statistics"
         )
 
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
-    """Collects the names of the batch norms that run in training mode."""
+    """Collects the names of the batch norms that run on the statistics of their batch."""
     active: list[str] = []
 
-    def look(module: nn.Module, _: Any, name: str) -> None:
-        if module.training and name not in active:
+    def look(module: Any, _: Any, name: str) -> None:
+        if (module.training or module.running_mean is None) and name not in active:
             active.append(name)
 
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, _BATCH_NORMS)]
@@ -105,15 +107,3 @@ def _sums(model: nn.Module, losses: Callable[[], Tensor]) -> Sums:
         for hook in hooks:
             hook.remove()
     return found
-
-
-def _tensors(batch: Batch) -> Iterable[Tensor]:
-    """All tensors in nested tuples, lists and dictionaries."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, dict):
-        for value in batch.values():
-            yield from _tensors(value)
-    elif isinstance(batch, tuple | list):
-        for item in batch:
-            yield from _tensors(item)

@@ -26,7 +26,7 @@ def require_second_derivative(losses: Losses, output: Tensor, *, nonlinear: bool
         HowsparseError: the loss is piecewise linear in the output, or does not depend on it.
     """
     here = output.detach()
-    if _bends(losses, here) or _bends(losses, 0.01 * here):  # near 0 a softmax is not saturated
+    if _bends(losses, here) or _bends(losses, here / (1 + here.abs().max())):  # near 0 no softmax is saturated
         return
     far = 1 + here.abs().max() + here[0].numel() * losses(here).detach().abs().max()
     one, other = _slope(losses, here + far)[0], _slope(losses, here - far)[0]

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from howsparse import processes
 from howsparse.curvature.layers import CheapLayers
-from howsparse.curvature.objective import Objective, accumulate
+from howsparse.curvature.objective import Objective
 from howsparse.curvature.operators import Operator
 from howsparse.curvature.pieces import Piece, Pieces
 from howsparse.curvature.smooth import Losses, require_second_derivative
+from howsparse.curvature.sums import accumulate, over_processes
 from howsparse.task import Batch
 
 Linearise = Callable[[list[Tensor], Tensor, Losses], Piece]
@@ -46,7 +47,7 @@ class Summed(Operator):
             first = False
         if first:  # a process that has no batch
             total.zero_()
-        return self.objective.over_processes(total)
+        return over_processes(total)
 
     def forms(self, vectors: Tensor) -> Tensor:
         """The quadratic forms vᵀ A v of the rows of ``vectors``, shape (p,), float64 on the CPU."""
@@ -54,7 +55,7 @@ class Summed(Operator):
         rows = [list(self.objective.unflatten(vector).values()) for vector in self._rows(vectors)]
         for piece in self._pass():
             total += torch.stack([piece.form(row).double() for row in rows]).cpu()
-        return self.objective.over_processes(total) / self.objective.divisor
+        return over_processes(total) / self.objective.divisor
 
     def forms_apart(self, draw: Callable[[int], Tensor]) -> Tensor:
         """Quadratic forms of every chunk of this process's data alone, with vectors of its own.

@@ -119,6 +119,8 @@ def end_of(marks: Sequence[Mark], steps: int) -> float:
 def predict_kept(probes: Mapping[float, Sequence[Mark]], target: float, steps: int) -> Span | None:
     """The kept fraction at which ``steps`` steps of retraining bring the loss back to ``target``.
 
+    Where the answer lies outside the probed densities, the interval grows by its distance from them.
+
     Args:
         probes: marks by kept fraction, two densities at least.
         target: dense loss + ε.
@@ -137,6 +139,8 @@ def predict_kept(probes: Mapping[float, Sequence[Mark]], target: float, steps: i
     value = kept_at({kept: end_of(marks, steps) for kept, marks in probes.items()}, target)
     if value is None:
         return None
+    outside = max(math.log(min(probes) / value), math.log(value / max(probes)), 0.0)
     both = [kept_at({kept: ends_of(m, steps)[line] for kept, m in probes.items()}, target) for line in (0, 1)]
     known = [value, *(kept for kept in both if kept is not None)]
-    return Span(value, min(known) * math.exp(-MARGIN), min(max(known) * math.exp(MARGIN), 1.0))
+    margin = math.exp(MARGIN + outside)
+    return Span(value, min(known) / margin, min(max(known) * margin, 1.0))

@@ -16,7 +16,7 @@ FORWARD = 1 / 3  # a forward pass in gradients
 PRODUCT = 2.5  # a product with the curvature in gradients, at worst
 BISECTION = 10  # forward passes of the one-shot limit
 FEWEST_STEPS = 150  # optimizer steps below which a racer says nothing
-ENOUGH_STEPS = 300  # steps from which one epoch is enough to see where to look next
+MANY_STEPS = 1000  # optimizer steps an epoch from which one epoch is a lap
 LEAST_CORESET = 64  # samples
 REST = 1.6  # gradients a sample for the trace of what a coreset leaves out
 
@@ -82,8 +82,8 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
 
 
 def lap_of(recipe: Recipe, steps: int) -> int:
-    """Epochs a racer runs at first: one of many steps, two of few, more of very few; at most a third of the recipe."""
-    enough = 1 if steps >= ENOUGH_STEPS else max(2, math.ceil(FEWEST_STEPS / steps))
+    """Epochs a racer runs at first: one of very many steps, else two or more; at most a third of the recipe."""
+    enough = 1 if steps >= MANY_STEPS else max(2, math.ceil(FEWEST_STEPS / steps))
     return max(1, min(enough, recipe.epochs // 3))
 
 

@@ -13,6 +13,8 @@ from howsparse.curvature import Objective
 from howsparse.errors import HowsparseError
 from howsparse.task import Task
 
+_STREAM = 0x5EED
+
 
 @dataclass(frozen=True)
 class Increase:
@@ -93,5 +95,6 @@ def _moments(values: Tensor) -> tuple[int, float, float]:
 def _subset(data: Batches, samples: int, seed: int) -> Batches:
     if data.samples is None or data.samples <= samples:
         return data
-    chosen = torch.randperm(data.samples, generator=torch.Generator().manual_seed(seed))[:samples]
+    # a stream of its own: drawn from the seed itself, these would be the first samples of an epoch's order
+    chosen = torch.randperm(data.samples, generator=torch.Generator().manual_seed(seed + _STREAM))[:samples]
     return data.subset(chosen.sort().values.tolist())

@@ -9,8 +9,8 @@ import numpy as np
 
 from howsparse.curvature import Spectrum
 from howsparse.limits.extrapolation import Mark, ends_of
-from howsparse.report.limit_reading import Interval, LimitFiles
-from howsparse.report.reading import Record
+from howsparse.report.limit_reading import Interval, Kind, LimitFiles, intervals
+from howsparse.report.reading import Record, RunFiles
 
 Point = tuple[float, float]
 
@@ -43,7 +43,7 @@ class Kept:
     averages: tuple[Point, ...]  # of the race, at the end of each racer
     retrained: tuple[Point, ...]
     dense: float | None
-    tolerated: float | None  # the metric at which the accuracy limit lies
+    limit: float | None  # the sparsity up to which the averages keep it
     smallest_density: float
 
 
@@ -75,6 +75,14 @@ class Thresholds:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     cuts: tuple[tuple[Interval, float], ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The limits of each cycle's network in a pruning run."""
+
+    limits: tuple[tuple[Kind, tuple[tuple[int, float, float, float], ...]], ...]  # cycle, value, low, high
+    sparsities: tuple[tuple[int, float], ...]  # of the networks, which were pruned in earlier cycles
 
 
 def rise(limit: LimitFiles) -> Rise | None:
@@ -143,12 +151,111 @@ def kept_metric(limit: LimitFiles) -> Kept | None:
     points = tuple(sorted((s, y) for s, y in accuracy["points"]))
     if not points:
         return None
-    sign = -1 if points[0][1] <= accuracy["dense"] or not _falls(points) else 1  # towards what sparsity does
     return Kept(
         label=f"held-out {details['metric']}",
         averages=points,
         retrained=_retrained(details, "val"),
         dense=accuracy["dense"],
-        tolerated=accuracy["dense"] + sign * accuracy["tolerance"],
+        limit=accuracy["value"],
         smallest_density=_smallest_density(details),
     )
+
+
+def width(limit: LimitFiles) -> Width | None:
+    """The width of the paper's formula and what magnitude pruning removes; they cross at the limit.
+
+    Args:
+        limit: the limit.
+
+    Returns:
+        The points, or None where the formula was left out.
+    """
+    paper = limit.details["paper"]
+    if paper is None:
+        return None
+    R, removed, low, best, high = (tuple(column) for column in zip(*paper["crossing"], strict=True))
+    return Width(R, low, best, high, removed, (paper["R"], paper["value"]))
+
+
+def density(limit: LimitFiles, points: int = 241) -> Density | None:
+    """The spectrum of the curvature, smoothed: eigenvalues within about a hundredth of its range.
+
+    Args:
+        limit: the limit.
+        points: of the grid.
+
+    Returns:
+        The points, or None where the formula was left out or the curvature is zero.
+    """
+    paper = limit.details["paper"]
+    if paper is None:
+        return None
+    spectrum = Spectrum.from_plain(paper["spectrum"])
+    low, high = min(spectrum.smallest, 0.0), spectrum.largest
+    if not high > low:
+        return None
+    spread = (high - low) / 100
+    grid = np.linspace(low - 5 * spread, high + 5 * spread, points)
+    heights, errors = spectrum.density(grid, width=spread)
+    unit = spectrum.D * spread * math.sqrt(2 * math.pi)
+    return Density(tuple(grid.tolist()), tuple((unit * heights).tolist()), tuple((unit * errors).tolist()))
+
+
+def thresholds(limit: LimitFiles) -> Thresholds | None:
+    """The weights' histogram with the magnitude up to which each limit removes them, read off the bins.
+
+    Args:
+        limit: the limit.
+
+    Returns:
+        The histogram, or None while it is not known.
+    """
+    found = limit.details["histograms"]
+    if found is None:
+        return None
+    counts, edge = tuple(found["counts"]), float(found["limit"])
+    edges = tuple(float(x) for x in np.linspace(-edge, edge, len(counts) + 1))
+    cuts = [(i, cut(counts, edge, i.value)) for i in limit.intervals if i.value is not None]
+    return Thresholds(edges, counts, tuple(cuts))
+
+
+def cut(counts: Sequence[int], edge: float, sparsity: float) -> float:
+    """The magnitude below which a share of the weights lies; linear inside a bin.
+
+    Args:
+        counts: of equal bins over [-edge, edge], an odd number of them, so that zero lies in the middle of one.
+        edge: the largest magnitude.
+        sparsity: the share, in [0, 1].
+
+    Returns:
+        A magnitude in [0, edge].
+
+    Example:
+        >>> cut([1, 2, 1], 0.3, 0.5), round(cut([1, 2, 1], 0.3, 0.75), 12)
+        (0.1, 0.2)
+    """
+    middle, width = len(counts) // 2, 2 * edge / len(counts)
+    folded = [counts[middle], *(counts[middle - i] + counts[middle + i] for i in range(1, middle + 1))]
+    bounds = [0.0, *(width * (i + 0.5) for i in range(middle + 1))]
+    reached = [0, *itertools.accumulate(folded)]
+    return float(np.interp(sparsity * reached[-1], reached, bounds))
+
+
+def course(run: RunFiles) -> Course | None:
+    """The limits that were computed at the cycles of a pruning run.
+
+    Args:
+        run: the run, whose directory may hold ``limits/<cycle>/result.json``.
+
+    Returns:
+        Lines of the limits that are known of at least one cycle, or None without any.
+    """
+    lines: dict[Kind, list[tuple[int, float, float, float]]] = {}
+    for cycle, details in sorted(run.limits.items()):
+        for found in intervals(details):
+            if found.value is not None:
+                lines.setdefault(found.kind, []).append((cycle, found.value, found.low, found.high))
+    if not lines:
+        return None
+    sparsities = tuple((c["cycle"], c["sparsity"]) for c in run.cycles if c["cycle"] in run.limits)
+    return Course(tuple((kind, tuple(points)) for kind, points in lines.items()), sparsities)

@@ -1,7 +1,7 @@
 """What a run directory says about its run, finished or not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,7 @@ class RunFiles:
         epochs: one record a training epoch.
         cycles: one record a cycle, cycle 0 the dense network.
         result: what the finished run found; None while it is not finished.
+        limits: what `howsparse.limit` found for the network of a cycle, where it was asked.
 
     Example:
         >>> run = RunFiles({"method": {"name": "sap"}, "task": {"metric": None, "samples": {}}}, {}, (), (), None)
@@ -67,6 +68,7 @@ class RunFiles:
     epochs: tuple[Record, ...]
     cycles: tuple[Record, ...]
     result: Record | None
+    limits: Mapping[int, Record] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -147,6 +149,7 @@ def read_run(folder: Path) -> RunFiles:
         epochs=tuple(record for record in history if record["kind"] == "epoch"),
         cycles=tuple(record for record in history if record["kind"] == "cycle"),
         result=read_json(folder / RESULT) if (folder / RESULT).exists() else None,
+        limits=_limits(folder),
     )
 
 
@@ -168,3 +171,9 @@ def known_history(folder: Path) -> list[Record]:
         raise HowsparseError(
             f"{folder / HISTORY} is damaged ({error}); run the same command again to repair it"
         ) from error
+
+
+def _limits(folder: Path) -> dict[int, Record]:
+    """Finished limits by cycle, from ``limits/<cycle>/result.json``."""
+    found = {path.parent.name: path for path in folder.glob(f"limits/*/{RESULT}")}
+    return {int(cycle): read_json(path) for cycle, path in found.items() if cycle.isdecimal()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from howsparse.report.limit_reading import LimitFiles
 from howsparse.report.reading import Record, RunFiles
 from howsparse.report.wording import count, number, ratio, sparsity
 
@@ -168,14 +169,14 @@ def worth_rows(run: RunFiles) -> list[WorthRow]:
     ]
 
 
-def setting_groups(run: RunFiles) -> list[Group]:
+def setting_groups(run: RunFiles | LimitFiles) -> list[Group]:
     """Settings and environment, grouped.
 
     Args:
-        run: the run.
+        run: the run, or the limit.
 
     Returns:
-        Method, recipe, task, origin and environment.
+        Method or limit, recipe, task, origin and environment.
     """
     settings, task = run.settings, run.settings["task"]
     shapes = task.get("parameters") or {}
@@ -191,7 +192,8 @@ def setting_groups(run: RunFiles) -> list[Group]:
         "seed": settings.get("seed"),
     }
     groups = {
-        "Method": settings["method"],
+        "Method": settings.get("method"),
+        "Limit": settings.get("settings"),
         "Recipe": settings["recipe"],
         "Task": about_task,
         "Origin": settings.get("origin") or {},
