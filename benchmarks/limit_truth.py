@@ -21,6 +21,7 @@ from pages import put
 from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.limit import limit
 from howsparse.limits.notebook import Notebook
+from howsparse.limits.settings import LimitSettings
 from howsparse.limits.verify import measure_retuned, retrain
 from howsparse.limits.yardstick import Yardstick
 from howsparse.training import Run, evaluate
@@ -64,7 +65,7 @@ def measure(case: str) -> None:
     dense = DenseNetwork(task.model)
     run = Run(FOLDER / case / "measured", {"case": case, "recipe": recipe.to_plain()})
     notebook = Notebook(run, lambda key, value: None)
-    yardstick = Yardstick(task, dense.parameters, seed=seed)
+    yardstick = Yardstick(task, dense.parameters, compared=LimitSettings().compared, seed=seed)
     before = notebook.once("dense test", lambda: evaluate(task, task.test).metric)
     target = yardstick.dense + predicted["eps"]
     retuned = predicted["retuned"] or {}

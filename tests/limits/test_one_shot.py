@@ -119,7 +119,7 @@ def test_fewer_samples_widen_the_interval_and_it_covers() -> None:
     eps, covered = 0.1, 0
     whole = one_shot_limit(partial(at, Yardstick(task, dense.parameters), dense), dense.total, eps).measured
     for seed in range(20):
-        some = Yardstick(task, dense.parameters, samples=60, seed=seed)
+        some = Yardstick(task, dense.parameters, compared=lambda n: 60, seed=seed)
         assert some.samples == 60
         difference = sampled(task, dense, some, 60) - sampled(task, dense, some, 0)
         expected = float(difference.std(correction=0)) / math.sqrt(60) * math.sqrt(1 - 60 / len(some.whole))

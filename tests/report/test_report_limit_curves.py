@@ -17,7 +17,8 @@ from tests.report import limits_by_hand as by_hand
 
 def test_rises_are_in_units_of_eps_and_leave_the_empty_network_out():
     found = rise(by_hand.limit())
-    assert found.one_shot == ((0.25, -0.1, 0.01), (0.5, 1.0, 0.1), (0.75, 4.0, 0.2))
+    expected = [(0.25, -0.1, 0.01), (0.5, 1.0, 0.1), (0.75, 4.0, 0.2)]
+    assert list(found.one_shot) == [pytest.approx(point) for point in expected]
     assert found.quadratic == ((0.4, pytest.approx(0.4)),)
     assert found.retrained == ()
     assert found.smallest_density == 0.001
@@ -52,7 +53,7 @@ def test_an_unfinished_limit_shows_what_its_notes_hold():
         "one-shot 250": [0.05, 0],
     }
     found = rise(by_hand.unfinished(**notes))
-    assert found.one_shot == ((0.25, 0.5, 0.0), (0.5, 2.0, 0.1))
+    assert list(found.one_shot) == [pytest.approx((0.25, 0.5, 0.0)), pytest.approx((0.5, 2.0, 0.1))]
     assert found.racers == ()
 
 
@@ -118,8 +119,6 @@ def test_the_threshold_lies_within_a_bin_of_the_true_quantile(seed, sparsity, po
     magnitudes = weights.abs().sort().values
     threshold = cut(found["counts"], found["limit"], sparsity)
     bin_width = 2 * found["limit"] / 61
-    true = float(magnitudes[min(round(sparsity * 999), 998)])
-    assert abs(threshold - true) <= 1.0001 * bin_width or sparsity * 999 % 1 != 0
     assert float((magnitudes <= threshold + bin_width).float().mean()) >= sparsity - 1e-6
     assert float((magnitudes < threshold - bin_width).float().mean()) <= sparsity + 1e-6
 

@@ -69,8 +69,8 @@ def test_full_retrainings_are_held_against_the_prediction(points, value, check):
 
 def test_the_story_says_it_in_a_sentence_or_two():
     assert story(by_hand.limit()) == (
-        "Net has 1,000 prunable weights and a training loss of 0.2000. The 500 smallest ones (50.0 %) can be removed as "
-        "they are before the loss rises by more than ε = 0.1. With retraining it should be about 80.0 %."
+        "Net has 1,000 prunable weights and a training loss of 0.2000. The 500 smallest ones (50.0 %) can be removed "
+        "as they are before the loss rises by more than ε = 0.1. With retraining it should be about 80.0 %."
     )
     assert "With retraining" not in story(by_hand.limit(retuned=None))
 

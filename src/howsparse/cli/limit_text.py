@@ -190,12 +190,10 @@ def _curvature(found: Details) -> list[tuple[str, str, str]]:
     if paper is not None:
         spectrum = Spectrum.from_plain(paper["spectrum"])
         kind = "Gauss-Newton matrix" if paper["curvature"] == "ggn" else "Hessian"
-        least = "the least certain " if paper["certified"] and paper["samples"] < found["samples"]["train"] else ""
-        part = f"of the {kind} of {least}{paper['samples']:,} of {found['samples']['train']:,} samples"
         rows += [
             ("R", f"{paper['R']:.4g}", "norm of the weights removed at the paper's limit"),
-            ("largest eigenvalue", f"{spectrum.largest:.4g}", part),
-            ("trace", f"{paper['trace']:.4g}", f"{_error(spectrum)} of the {kind}, over all samples"),
+            ("largest eigenvalue", f"{spectrum.largest:.4g}", f"of the {kind} of {_part(paper, found['samples'])}"),
+            ("trace", f"{paper['trace']:.4g}", f"{_error(spectrum, paper['rest'])} of the {kind}, over all samples"),
             *_flat(spectrum),
         ]
     if hessian is not None:
@@ -208,10 +206,20 @@ def _curvature(found: Details) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _error(spectrum: Spectrum) -> str:
+def _part(paper: Details, samples: Details) -> str:
+    """The samples that the spectrum is of."""
+    if paper["samples"] == samples["train"]:
+        return f"all {samples['train']:,} samples"
+    if paper["certified"]:
+        return f"the least certain {paper['samples']:,} of {samples['train']:,} samples; all together bend more"
+    return f"{paper['samples']:,} of {samples['train']:,} samples"
+
+
+def _error(spectrum: Spectrum, rest: Details) -> str:
     if spectrum.probes == 1:
         return "from one probe,"
-    return f"± {trace_error(spectrum):.2g} (standard error over {spectrum.probes} probes),"
+    error = math.hypot(trace_error(spectrum), (rest["upper"] - rest["trace"]) / 2)  # the upper end is two of them away
+    return f"± {error:.2g} (standard error over {spectrum.probes} probes),"
 
 
 def _flat(spectrum: Spectrum) -> list[tuple[str, str, str]]:

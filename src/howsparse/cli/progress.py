@@ -150,7 +150,7 @@ class StageLines:
             return
         self._begun.add(stage)
         self._last = time.monotonic()
-        click.echo(f"{stage}: {int(done)} of {int(total)} {unit}".rstrip(), err=True)
+        click.echo(f"{stage}: {done:.{0 if done == int(done) else 1}f} of {total:.0f} {unit}".rstrip(), err=True)
 
     def stop(self) -> None:
         """Nothing to take away."""

@@ -69,7 +69,7 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
         The `Plan`.
     """
     per_epoch = seconds_of_gradient(task) * samples
-    compared = min(settings.samples, samples)
+    compared = settings.compared(samples)
     if settings.minutes is not None:
         settings = _within(settings, per_epoch, compared / samples)
     lap = lap_of(recipe, len(task.train))

@@ -110,7 +110,7 @@ class Search:
     # --- loss ---------------------------------------------------------------------------------------------------------
     @cached_property
     def _yardstick(self) -> Yardstick:
-        return Yardstick(self.task, self.dense.parameters, samples=self.settings.samples, seed=self.seed)
+        return Yardstick(self.task, self.dense.parameters, compared=self.settings.compared, seed=self.seed)
 
     def _epsilon(self) -> Epsilon:
         asked = parse_epsilon(str(self.settings.eps))

@@ -1,7 +1,7 @@
 """The yardstick of every limit: training loss on fixed samples, paired with the dense network's on the same ones."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class Yardstick:
     Args:
         task: the network as it is now is the dense one.
         parameters: the weights that compete.
-        samples: measure on so many training samples, drawn once from the seed; all when there are not more.
+        compared: on how many of n training samples to measure, drawn once from the seed; on all by default.
         seed: draws them.
 
     Attributes:
@@ -58,14 +58,14 @@ class Yardstick:
     """
 
     def __init__(
-        self, task: Task, parameters: Mapping[str, nn.Parameter], *, samples: int = 10_000, seed: int = 0
+        self, task: Task, parameters: Mapping[str, nn.Parameter], *, compared: Callable[[int], int] = lambda n: n, seed: int = 0
     ) -> None:
         self.task = task
         everything = Objective.of(task, parameters)
         everything.check_repeatable()
         self.whole = everything.sample_losses()
         self.loss = float(self.whole.mean())
-        self.data = _subset(everything.data, samples, seed)
+        self.data = _subset(everything.data, compared(len(self.whole)), seed)
         self._dense = sample_losses(task, self.data)
         self.samples, self.dense, _ = _moments(self._dense)
 

@@ -24,7 +24,7 @@ def place(sparsity: float, smallest_density: float) -> float:
         Powers of ten that are gone.
 
     Example:
-        >>> place(0.99, 0.001), place(1.0, 0.001)
+        >>> round(place(0.99, 0.001), 9), place(1.0, 0.001)
         (2.0, 3.0)
     """
     return -math.log10(max(1 - sparsity, smallest_density))

@@ -231,8 +231,8 @@ def cut(counts: Sequence[int], edge: float, sparsity: float) -> float:
         A magnitude in [0, edge].
 
     Example:
-        >>> cut([1, 2, 1], 0.3, 0.5), round(cut([1, 2, 1], 0.3, 0.75), 12)
-        (0.1, 0.2)
+        >>> [round(cut([1, 2, 1], 0.3, share), 9) for share in (0.5, 0.75)]
+        [0.1, 0.2]
     """
     middle, width = len(counts) // 2, 2 * edge / len(counts)
     folded = [counts[middle], *(counts[middle - i] + counts[middle + i] for i in range(1, middle + 1))]
