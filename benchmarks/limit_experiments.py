@@ -89,8 +89,11 @@ class Book:
             started = time.process_time()
             where[key] = json.loads(json.dumps(work()))
             print(f"{told} {key}: {time.process_time() - started:.0f} processor seconds", flush=True)
-            write_atomic(self.path, (json.dumps(self.pages, separators=(",", ":")) + "\n").encode())
+            self.save()
         return where[key]
+
+    def save(self) -> None:
+        write_atomic(self.path, (json.dumps(self.pages, separators=(",", ":")) + "\n").encode())
 
     def net(self, case: str) -> dict[str, Any]:
         file = FOLDER / case / "dense.safetensors"
@@ -149,6 +152,18 @@ class Net:
             write_atomic(place, json.dumps(plain).encode())
         plain = json.loads(place.read_text())
         return Spectrum.from_plain(plain["spectrum"]), Remainder(**plain["rest"])
+
+
+def retuned(case: str) -> dict[str, Any] | None:
+    """The re-tuned limit that limit_truth.py has stored, and its measurement, as far as they are there."""
+    stored, measured = (FOLDER / case / part / "result.json" for part in ("limit", "measured"))
+    if not stored.exists():
+        return None
+    found = json.loads(stored.read_text())["retuned"]
+    if found is None or found["value"] is None:
+        return None
+    kept = json.loads(measured.read_text())["kept"] if measured.exists() else None
+    return {k: found[k] for k in ("value", "low", "high")} | {"measured": None if kept is None else 1 - kept["value"]}
 
 
 # --- one network -----------------------------------------------------------------------------------------------------
@@ -365,6 +380,9 @@ def main() -> None:
     for name in EXPERIMENTS if "all" in options.experiments else options.experiments:
         if name != "pages":
             EXPERIMENTS[name](book, options.nets)
+    for case, page in book.pages["nets"].items():
+        page["retuned"] = retuned(case) or page.get("retuned")
+    book.save()
     limit_plots.write(book.pages)
 
 

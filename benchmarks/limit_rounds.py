@@ -96,7 +96,7 @@ def _mlp(data: Data, seed: int) -> hs.Task:
 def _pruned_once(task: hs.Task, recipe: hs.Recipe, out: Path, seed: int) -> dict[str, Any]:
     """Test accuracy at the levels and where the network's own limits lie."""
     dense = DenseNetwork(task.model)
-    found = limit(task, recipe, out / "limits" / "0", seed=seed, race_epochs=0, curvature_epochs=20.0)
+    found = limit(task, recipe, out / "limits" / "0", seed=seed, race_epochs=0, curvature_epochs=6.0)
     assert found.paper is not None
 
     def accuracy(sparsity: float) -> float:

@@ -44,7 +44,7 @@ class Llama(nn.Module):
         self.tok_embeddings = nn.Embedding(pieces, dim)
         self.layers = nn.ModuleList(_Block(dim, hidden, heads, kv_heads) for _ in range(layers))
         self.norm = nn.RMSNorm(dim, eps=1e-5)
-        self.half = dim // heads // 2
+        self.pairs = dim // heads // 2
 
     def forward(self, ids: Tensor, past: list[Past] | None = None) -> Tensor:
         """Logits (B, T, pieces) for the piece after each of ids (B, T).
@@ -53,7 +53,7 @@ class Llama(nn.Module):
         """
         x = self.tok_embeddings(ids)
         start = past[0][0].shape[2] if past and past[0] else 0
-        turns = _turns(start, ids.shape[1], self.half, x)
+        turns = _turns(start, ids.shape[1], self.pairs, x)
         for i, layer in enumerate(self.layers):
             x = layer(x, turns, None if past is None else past[i])
         return F.linear(self.norm(x), self.tok_embeddings.weight)
@@ -112,9 +112,9 @@ class _FeedForward(nn.Module):
         return y
 
 
-def _turns(start: int, length: int, half: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (T, half) of position, from ``start``, times frequency, base 10000."""
-    frequency = 10000.0 ** -(torch.arange(half, dtype=torch.float64) / half)
+def _turns(start: int, length: int, pairs: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (T, pairs) of position, from ``start``, times frequency, base 10000."""
+    frequency = 10000.0 ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
     angle = torch.arange(start, start + length, dtype=torch.float64)[:, None] * frequency
     return angle.cos().to(like), angle.sin().to(like)
 

@@ -2,30 +2,11 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from howsparse.cli import main
+from .commands import bad, call, good
 
 FAST = ["--cycles", "2", "--epochs", "1", "--lr", "0.1", "--l1", "0.0005"]
-
-
-def call(*arguments: object):
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def good(*arguments: object):
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output + str(result.exception)
-    return result
-
-
-def bad(*arguments: object) -> str:
-    """The error message of a request that must be refused, with exit code 2 and no traceback."""
-    result = call(*arguments)
-    assert result.exit_code == 2, result.output + str(result.exception)
-    assert "Traceback" not in result.output
-    return result.stderr
 
 
 def prune(out, *more: object):

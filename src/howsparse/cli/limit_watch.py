@@ -34,6 +34,7 @@ class LimitWatch(Watch):
     def on_stage(self, stage: str, done: float, total: float) -> None:
         """Move the stage's bar; those of trainings move with their steps."""
         if stage in ("race", "verify"):
+            self._under_way = 0 if stage != self._stage else self._under_way
             self._stage, self._total = stage, total
             self._show(0.0)
         else:
