@@ -31,7 +31,7 @@ from howsparse.training.run import environment
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "limit_truth.json"
 PAGE = HERE.parent / "docs" / "results" / "limit.md"
-TRAININGS = {"resnet32": 3, "resnet56": 2, "fc12-cifar10-l1": 4}  # how many retrainings may be spent; else 5
+TRAININGS = {"resnet32": 3, "resnet56": 2}  # how many retrainings may be spent; else 4
 
 
 def cases() -> list[str]:
@@ -82,7 +82,7 @@ def measure(case: str) -> None:
         print(f"  {case}: kept {kept:.4f} {(point['loss'] - yardstick.dense) / predicted['eps']:+.2f} eps", flush=True)
         return point
 
-    kept, points = measure_retuned(retrain_at, start, target, TRAININGS.get(name, 5))
+    kept, points = measure_retuned(retrain_at, start, target, TRAININGS.get(name, 4))
     run.finish({
         "kept": None if kept is None else vars(kept),
         "points": points,

@@ -6,13 +6,16 @@ import re
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
 import howsparse as hs
 from howsparse.cli.limit_text import limit_text, recipe_words
 from howsparse.cli.limit_watch import LimitWatch
 from howsparse.cli.progress import StageBars
+from howsparse.training import Training
+from howsparse.zoo import build_model, load_data
 
-from .commands import bad, good, save_trained
+from .commands import bad, good
 
 QUICK = ["--epochs", 3, "--race-epochs", 3, "--curvature-epochs", 1, "--samples", 400, "--steps", 8, "--threads", 1]
 CHEAP = ["--race-epochs", 0, "--curvature-epochs", 0, "--threads", 1]
@@ -20,8 +23,17 @@ CHEAP = ["--race-epochs", 0, "--curvature-epochs", 0, "--threads", 1]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    """The weights of ``--model linear`` after a short training on ``--data digits``."""
     torch.set_num_threads(1)
-    return save_trained(tmp_path_factory.mktemp("trained") / "linear.safetensors")
+    torch.manual_seed(0)
+    data = load_data("digits")
+    task = hs.Task(build_model("linear", data.shape, data.classes), data.train)
+    recipe = hs.Recipe(epochs=8, lr=0.1, keep="last")
+    for _ in Training(task, recipe, recipe.epochs, epoch_seed=lambda epoch: epoch).run():
+        pass
+    file = tmp_path_factory.mktemp("trained") / "linear.safetensors"
+    save_file(task.model.state_dict(), file)
+    return file
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,18 @@
 import json
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
-import torch
 
 from howsparse.curvature import Spectrum
 
-from .commands import bad, good, save_trained
+from .commands import bad, good
 
 QUICK = ["--samples", 200, "--steps", 6, "--threads", 1]
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """A network of two layers and its data, as files."""
+    """A command on a network of two layers and its data, given as files."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "mine.py").write_text(
         "import torch\nfrom torch import nn\nfrom torch.utils.data import TensorDataset\n"
@@ -21,32 +20,29 @@ def own(tmp_path_factory):
         "def data():\n"
         "    generator = torch.Generator().manual_seed(1)\n"
         "    x, y = torch.randn(80, 6, generator=generator), torch.randint(0, 3, (80,), generator=generator)\n"
-        "    return {'train': TensorDataset(x, y)}\n"
+        "    pairs = TensorDataset(x, y)\n    return {'train': pairs, 'test': pairs}\n"
     )
     return ["spectrum", "--model", f"{folder}/mine.py:net", "--data", f"{folder}/mine.py:data", *QUICK]
 
 
-def test_one_object_file_and_picture(tmp_path) -> None:
-    torch.set_num_threads(1)
-    weights = save_trained(tmp_path / "linear.safetensors")
-    flags = ["spectrum", "--model", "linear", "--data", "digits", "--weights", weights, *QUICK]
+def test_one_object_file_and_picture(own, tmp_path) -> None:
     out, plot = tmp_path / "new" / "spectrum.json", tmp_path / "spectrum.svg"
-    done = good(*flags, "--out", out, "--plot", plot, "--json")
+    done = good(*own, "--samples", 50, "--out", out, "--plot", plot, "--json")
     found = json.loads(done.stdout)
     assert found == json.loads(out.read_text())
     assert found["schema"] == "howsparse/spectrum/1"
-    assert found["samples"] == {"used": 200, "train": 1298}
+    assert found["samples"] == {"used": 50, "train": 72}
     (row,) = found["spectra"]
     spectrum = Spectrum.from_plain(row["spectrum"])
-    assert (row["layer"], row["weights"], row["steps"]) == (None, 640, 6)
+    assert (row["layer"], row["weights"], row["steps"]) == (None, 45, 6)
     assert row["largest"] == spectrum.largest > row["smallest"]
     assert row["trace_error"] == pytest.approx(float(spectrum.traces.std(ddof=1)) / 2)
     assert row["negative_mass"] is None
     shares = [(q["low"], q["high"]) for q in row["quantiles"]]
     assert shares == sorted(shares, reverse=True)
     assert all(0 <= q["low"] <= q["high"] <= 1 and 0 <= q["mass"] <= 1 for q in row["quantiles"])
-    assert "cost: at most 60 gradients for each of 200 samples" in done.stderr
-    root = ElementTree.fromstring(plot.read_text())
+    assert "cost: at most 60 gradients for each of 50 samples" in done.stderr
+    root = ET.fromstring(plot.read_text())
     assert root.tag.endswith("svg")
     assert "all weights" in plot.read_text()
 

@@ -84,7 +84,7 @@ def metric_limit(
         tolerance: allowed drop, in the metric's own unit.
 
     Returns:
-        JSON values: ``dense``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (sparsity, metric).
+        JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (sparsity, metric).
 
     Example:
         >>> marks = {0.1: [Mark(1, 0.0, 0.90)], 0.2: [Mark(1, 0.0, 0.92)]}
@@ -100,6 +100,7 @@ def metric_limit(
             value = 1 - math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
     return {
         "dense": dense,
+        "higher_is_better": higher_is_better,
         "tolerance": tolerance,
         "value": value,
         "points": [[1 - kept, metric] for kept, metric in points],
@@ -117,9 +118,13 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
             "minimum of this loss, and the quadratic model means little"
         )
     if paper is not None and paper["high"] - paper["low"] > 0.5 * (1 - paper["value"]):
+        taken = (
+            f"its curvature was taken from {paper['samples']:,} of {about['samples']['train']:,} samples"
+            if paper["samples"] < about["samples"]["train"]
+            else "its spectrum has not converged"
+        )
         found.append(
-            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: its curvature was taken "
-            f"from {paper['samples']:,} of {about['samples']['train']:,} samples; --minutes buys more"
+            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; --minutes buys more"
         )
     if race is not None:
         found += _about_race(race["outcome"])

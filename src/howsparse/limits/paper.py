@@ -13,7 +13,7 @@ from typing import Any
 from howsparse.curvature import Spectrum
 from howsparse.limits.extrapolation import Span
 from howsparse.limits.norms import PrefixNorms
-from howsparse.limits.solve import limit_curve, scaled_limits, sensitivity, solve_interval, trace_bound
+from howsparse.limits.solve import limit_curve, scaled_limits, solve_interval, trace_bound
 from howsparse.limits.width import Width, contribution
 
 
@@ -91,7 +91,6 @@ def paper_limit(spectrum: Spectrum, eps: float, norms: PrefixNorms, rest: Remain
     found = solve_interval(between, between, norms).low
     value = min(max(found.sparsity, span.low.sparsity), span.high.sparsity)
     trace = max(spectrum.trace + rest.trace, 0.0)
-    values, shares = _measure(spectrum)
     return {
         "value": value,
         "low": span.low.sparsity,
@@ -102,7 +101,7 @@ def paper_limit(spectrum: Spectrum, eps: float, norms: PrefixNorms, rest: Remain
         "trace_bound": trace_bound(trace, eps, norms).sparsity,
         "curve": limit_curve(between, norms, eps),
         "scaled": {f"{c:g}": s.sparsity for c, s in scaled_limits(between, norms).items()},
-        "sensitivity": sensitivity(values, shares, eps, norms=norms),
+        "sensitivity": _sensitivity(between, norms, eps),
         "crossing": crossing_curves(norms, between, low_width, high_width),
     }
 
@@ -123,14 +122,7 @@ def as_span(found: dict[str, Any]) -> Span:
     return Span(found["value"], found["low"], found["high"])
 
 
-def _measure(spectrum: Spectrum) -> tuple[list[float], list[float]]:
-    """Nodes and weights of all probes and deflated eigenvalues together, weights summing to one."""
-    deflated = len(spectrum.values)
-    share = (spectrum.D - deflated) / spectrum.D / spectrum.probes
-    nodes = [float(x) for x in spectrum.values]
-    weights = [1 / spectrum.D] * deflated
-    for rule in spectrum.gauss:
-        nodes += [float(x) for x in rule.nodes]
-        weights += [float(w) * share for w in rule.weights]
-    total = math.fsum(weights)
-    return nodes, [w / total for w in weights]
+def _sensitivity(width: Width, norms: PrefixNorms, eps: float) -> float:
+    """ds*/d log eps, from the limits a tenth below and above."""
+    (_, low), (_, high) = limit_curve(width, norms, eps, grid=[eps / 1.1, eps * 1.1])
+    return (high - low) / (2 * math.log(1.1))

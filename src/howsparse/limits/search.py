@@ -103,6 +103,7 @@ class Search:
             parts["hessian"] = self.notebook.once("hessian", self._sharpness.hessian)
             parts["paper"] = self.notebook.once("paper", lambda: self._paper(eps))
         found = compose(parts, self._about())
+        found["thresholds"] = self._thresholds(found)
         if self.settings.verify and found["retuned"] is not None and found["retuned"]["value"] is not None:
             found["verified"] = self._verify(eps, 1 - found["retuned"]["value"])
         return found
@@ -237,6 +238,15 @@ class Search:
         kept, points = measure_retuned(retrain_at, start, target, self.settings.verify)
         span = None if kept is None else {"value": 1 - kept.value, "low": 1 - kept.high, "high": 1 - kept.low}
         return {"retuned": span, "points": points, "epochs": runs * self.recipe.epochs}
+
+    def _thresholds(self, found: dict[str, Any]) -> dict[str, float]:
+        """The magnitude up to which each limit removes weights."""
+        norms = prefix_norms(self.dense.weights)
+        values = {"one-shot": found["one_shot"]["measured"]}
+        for kind, key in (("re-tuned", "retuned"), ("paper", "paper")):
+            values[kind] = (found[key] or {}).get("value")
+        removed = {kind: round(s * norms.size) for kind, s in values.items() if s}
+        return {kind: norms.magnitude(m) for kind, m in removed.items()}
 
     # --- around them ------------------------------------------------------------------------------------------------
     def _about(self) -> dict[str, Any]:

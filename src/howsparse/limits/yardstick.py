@@ -58,7 +58,12 @@ class Yardstick:
     """
 
     def __init__(
-        self, task: Task, parameters: Mapping[str, nn.Parameter], *, compared: Callable[[int], int] = lambda n: n, seed: int = 0
+        self,
+        task: Task,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        compared: Callable[[int], int] = lambda n: n,
+        seed: int = 0,
     ) -> None:
         self.task = task
         everything = Objective.of(task, parameters)

@@ -215,7 +215,12 @@ def thresholds(limit: LimitFiles) -> Thresholds | None:
         return None
     counts, edge = tuple(found["counts"]), float(found["limit"])
     edges = tuple(float(x) for x in np.linspace(-edge, edge, len(counts) + 1))
-    cuts = [(i, cut(counts, edge, i.value)) for i in limit.intervals if i.value is not None]
+    exact = limit.details.get("thresholds") or {}
+    cuts = [
+        (i, exact[i.kind] if i.kind in exact else cut(counts, edge, i.value))
+        for i in limit.intervals
+        if i.value is not None
+    ]
     return Thresholds(edges, counts, tuple(cuts))
 
 
