@@ -65,7 +65,7 @@ TASKS[DECAY] = TruthTask(DECAY, limit_tasks.fashion, replace(TWELVE, weight_deca
 FAMILIES = ("mnist-mlp", "mnist-mlp-l1", "fashion-mlp", "fashion-mlp-l1")
 NETS = [f"{family}-s{seed}" for seed in limit_tasks.THREE for family in FAMILIES]
 FIRST = [case for case in NETS if case.endswith("-s0")]
-FULL = ["mnist-mlp-l1-s0", "fashion-mlp-s0"]
+FULL = FIRST
 DECAYED = [f"{DECAY}-s{seed}" for seed in (0, 1)]
 
 LEVELS = [round(i / 40, 3) for i in range(37)] + [round(0.9 + i / 100, 2) for i in range(1, 10)] + [0.995]

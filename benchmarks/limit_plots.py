@@ -9,6 +9,7 @@ import numpy as np
 import sap_plots
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from pages import put
 from sap_plots import tidy, with_spread
 
@@ -101,9 +102,13 @@ def _curves(axes, net: Page) -> None:
     axes[1].set_ylabel("loss", fontsize=9)
     axes[1].axhline(curve["train_loss"][0] + curve["eps"], color="#999999", lw=0.8)
     axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter("{x:g}")
     for axis in axes:
         axis.set_xscale("log")
         axis.set_xlim(100, 0.5)
+        axis.set_xticks([100, 50, 20, 10, 5, 2, 1], ["100", "50", "20", "10", "5", "2", "1"])
+        axis.minorticks_off()
         axis.set_xlabel("weights left, %", fontsize=9)
         for name, (value, low, high) in marks(net).items():
             axis.axvspan(100 * (1 - low), max(100 * (1 - high), 0.5), color=COLOURS[name], alpha=0.15, lw=0)
@@ -119,6 +124,7 @@ def _crossing(axes, net: Page) -> None:
     for name, (value, _, _) in marks(net).items():
         axis.plot(np.interp(value, share, radius), value, "o", color=COLOURS[name], label=name, ms=6)
     axis.set_xlabel("R, norm of what is removed", fontsize=9)
+    axis.set_ylabel("share of the weights", fontsize=9)
 
 
 def _histogram(axes, net: Page) -> None:

@@ -90,19 +90,19 @@ def test_without_out_nothing_is_kept(trained, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = good(*flags(trained), *CHEAP)
     assert list(tmp_path.iterdir()) == []
-    assert "Not predicted" in shown.stdout
-    assert "Not computed (--curvature-epochs 0" in shown.stdout
+    assert "Not predicted: not asked for (--race-epochs 0)." in shown.stdout
+    assert "Not computed: not asked for (--curvature-epochs 0)." in shown.stdout
     assert "untrained" not in shown.stderr
 
 
 def test_an_untrained_network_is_not_taken_for_a_trained_one(tmp_path) -> None:
     shown = good(*flags(None), *CHEAP)
-    assert "the limit of an untrained network means nothing" in shown.stderr
+    assert "the limit of an untrained network means nothing" in " ".join(shown.stderr.split())
     (tmp_path / "nets.py").write_text(
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
     own = good(*flags(None, model=f"{tmp_path}/nets.py:net"), *CHEAP)
-    assert "unless nets.py:net loads trained weights itself" in own.stderr
+    assert "unless nets.py:net loads trained weights itself" in " ".join(own.stderr.split())
 
 
 def test_settings_come_from_a_file_and_prunes_flags_are_taken(trained, tmp_path) -> None:
@@ -201,6 +201,9 @@ def test_what_is_missing_is_said(run) -> None:
     text = text_of(run[1], retuned=None, paper=None, hessian=None, trace_bound=None, accuracy=None)
     assert "re-tuned limit - Not predicted" in text
     assert "paper's limit - Not computed" in text
+    text = text_of(run[1], retuned=None, paper=None, one_shot__measured=1.0)
+    assert "Not predicted: every weight can go at once." in text
+    assert "Not computed: every weight can go at once." in text
     assert "largest eigenvalue" not in text
     text = text_of(run[1], one_shot__quadratic=None, warnings=["beware " * 40])
     assert "quadratic model - what the loss's slope" in text

@@ -68,7 +68,7 @@ def test_text_for_people(own) -> None:
     for part in ("over all 72 training samples", "largest eigenvalue", "standard error", "share of eigenvalues"):
         assert part in text
     assert "The whole data set bends" not in text
-    assert "curvature at an untrained network, unless mine.py:net loads" in shown.stderr
+    assert "curvature at an untrained network, unless mine.py:net loads" in " ".join(shown.stderr.split())
     alone = good(*own, "--probes", 1).stdout
     assert "one probe has no error bar" in alone
     assert "over all 72 training samples" in alone

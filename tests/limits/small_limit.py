@@ -92,7 +92,7 @@ def several(out: str) -> None:
     torch.set_num_threads(1)
     with processes.joined("cpu"):
         task = make(batch_norm=False, dtype=torch.float64)
-        found = limit(task, RECIPE, f"{out}/limit", **{**QUICK, "curvature_epochs": 2000.0})
+        found = limit(task, RECIPE, f"{out}/limit", **{**QUICK, "curvature_epochs": 60.0})
         kept = {"details": comparable(found.details), "state": task.model.state_dict()}
         torch.save(kept, Path(out) / f"rank{processes.rank()}.pt")
 

@@ -80,11 +80,19 @@ def _about_retuned(found: Details) -> str:
     if retuned is None and not recipe["epochs"]:
         return "Not predicted: a recipe of 0 epochs retrains nothing (--epochs)."
     if retuned is None:
-        return "Not predicted (--race-epochs 0, or no weight can or must stay)."
+        return f"Not predicted: {_without(found, 'race')}."
     words = recipe_words(recipe)
     if retuned["value"] is None:
         return f"Not found by the short trainings that were run for this recipe: {words}."
     return f"Predicted: what can be removed if the rest is then retrained by {words}."
+
+
+def _without(found: Details, effort: str) -> str:
+    """Why a limit was left out."""
+    measured = found["one_shot"]["measured"]
+    if measured >= 1:
+        return "every weight can go at once"
+    return "no weight can go at once" if measured <= 0 else f"not asked for (--{effort}-epochs 0)"
 
 
 def _verified(found: Details) -> list[tuple[str, Details | None, str]]:
@@ -115,7 +123,7 @@ def _target(found: Details) -> float:
 
 def _about_paper(found: Details) -> str:
     if found["paper"] is None:
-        return "Not computed (--curvature-epochs 0, or no weight must stay)."
+        return f"Not computed: {_without(found, 'curvature')}."
     return (
         "Computed from weight magnitudes and curvature (arXiv 2306.05857): an order of magnitude, neither measured nor "
         "tied to any retraining."

@@ -12,6 +12,7 @@ import click
 import torch
 
 from howsparse import processes
+from howsparse.cli.layout import hung
 from howsparse.cli.options import NONE
 from howsparse.errors import HowsparseError, near
 from howsparse.task import Task, cross_entropy, input_and_target
@@ -113,7 +114,7 @@ class Request:
         """Say, once, what follows when no weights were given; a function of the user's may load them itself."""
         if self.weights is None and processes.rank() == 0:
             unless = f", unless {_short(self.model)} loads trained weights itself" if ":" in self.model else ""
-            click.echo(f"warning: no --weights: {warning}{unless}", err=True)
+            click.echo("\n".join(hung("warning: ", f"no --weights: {warning}{unless}")), err=True)
 
 
 def explicit(flags: Mapping[str, Any]) -> dict[str, Any]:
