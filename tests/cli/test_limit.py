@@ -81,7 +81,8 @@ def test_a_finished_directory_answers_at_once_with_the_same_numbers(run, trained
     for line, value in zip(answers, values, strict=True):
         assert float(line.split()[2]) == pytest.approx(value, abs=6e-4)
     assert max(map(len, again.stdout.splitlines())) <= 100
-    assert again.stdout.endswith(f"kept in {out}\n")
+    assert again.stdout.endswith(f"report: {out / 'report.html'}\n")
+    assert (out / "report.html").exists()
     other = bad(*flags(trained), "--out", out, *QUICK)
     assert "verify: 2 there, 0 asked for" in other
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from howsparse import processes
 from howsparse.cli.limit_text import limit_text
 from howsparse.cli.limit_watch import LimitWatch
 from howsparse.cli.options import Sectioned, settings_options
@@ -16,6 +17,7 @@ from howsparse.cli.progress import stages
 from howsparse.cli.request import Request, answer, explicit, request_options
 from howsparse.limits.limit import limit
 from howsparse.limits.settings import LimitSettings
+from howsparse.report import REPORT, write_report
 from howsparse.training import Recipe
 
 HELP = """Say how sparse a trained network can go: one-shot, re-tuned, and by the paper's formula.
@@ -73,5 +75,7 @@ def _limit(effort: list[str], *, out: Path | None, **flags: Any) -> None:
                 **request.patterns,
                 **settings,
             )
-        kept = "" if out is None else f"\nkept in {out}"
+        if out is not None and processes.rank() == 0:
+            write_report(out)
+        kept = "" if out is None else f"\nreport: {out / REPORT}"
         answer(json.dumps(found.to_plain()) if request.as_json else limit_text(found) + kept)

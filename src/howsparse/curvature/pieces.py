@@ -140,7 +140,7 @@ class Pieces:
         fitting = need.fitting(self._budget)
         whole = fitting >= 1 and not self._divisible(batch, fitting)
         if fitting >= 1 and not whole:
-            return fitting
+            return math.ceil(samples / math.ceil(samples / fitting))  # chunks of equal size
         what = f"a batch of {samples} samples, which forward does not take in parts" if whole else "one sample"
         raise HowsparseError(
             f"memory = {self._budget:,.0f} bytes is too small for {what}: it takes at least "

@@ -62,10 +62,12 @@ def retuned(outcome: Outcome, recipe: Mapping[str, Any]) -> dict[str, Any]:
         {"sparsity": 1 - kept, "marks": [[m.steps, m.loss, m.metric] for m in marks]}
         for kept, marks in sorted(outcome.probes.items())
     ]
-    densities = sorted(outcome.probes)
     found = {"method": "race", "recipe": dict(recipe), "epochs": outcome.epochs, "probes": probes}
     if outcome.kept is None:
-        return {"value": None, "low": 0.0, "high": 1 - densities[0], "straddled": False, **found}
+        missing = set(outcome.probes) - outcome.reaching
+        low = 1 - min(outcome.reaching) if outcome.reaching else 0.0
+        high = 1 - max(missing) if missing else 1.0
+        return {"value": None, "low": low, "high": high, "straddled": False, **found}
     span = Span(1 - outcome.kept.value, 1 - outcome.kept.high, 1 - outcome.kept.low)
     return {"value": span.value, "low": span.low, "high": span.high, "straddled": outcome.straddled, **found}
 
@@ -84,7 +86,8 @@ def metric_limit(
         tolerance: allowed drop, in the metric's own unit.
 
     Returns:
-        JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (sparsity, metric).
+        JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (pairs
+        of sparsity and metric).
 
     Example:
         >>> marks = {0.1: [Mark(1, 0.0, 0.90)], 0.2: [Mark(1, 0.0, 0.92)]}
@@ -124,7 +127,8 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
             else "its spectrum has not converged"
         )
         found.append(
-            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; --minutes buys more"
+            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; "
+            "--minutes buys more"
         )
     if race is not None:
         found += _about_race(race["outcome"])

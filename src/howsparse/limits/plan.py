@@ -48,10 +48,10 @@ class Plan:
     bytes: int
 
     def __str__(self) -> str:
-        minutes = self.seconds / 60
+        took = f"{self.seconds / 60:.1f} minutes" if self.seconds >= 60 else f"{self.seconds:.0f} seconds"
         return (
             f"about {self.epochs:.1f} gradients per training sample ({self.race} of them masked training), "
-            f"{minutes:.1f} minutes, {self.bytes / 2**20:,.0f} MiB beside the network"
+            f"{took}, {self.bytes / 2**20:,.0f} MiB beside the network"
         )
 
 

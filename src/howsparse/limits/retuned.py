@@ -44,12 +44,14 @@ class Outcome:
         straddled: whether one racer was predicted to reach the target and another to miss it.
         probes: marks of all racers by kept fraction.
         epochs: what all racers ran together.
+        reaching: the kept fractions from which the target is predicted to be reached.
     """
 
     kept: Span | None
     straddled: bool
     probes: Mapping[float, tuple[Mark, ...]]
     epochs: int
+    reaching: frozenset[float]
 
 
 def hold_race(race: Race, terms: Terms) -> Outcome:
@@ -78,7 +80,8 @@ def hold_race(race: Race, terms: Terms) -> Outcome:
             ran[side] += more
             probes[side] = tuple(race(side, ran[side]))
     found = predict_kept(probes, terms.target, terms.steps)
-    return Outcome(found, straddling(probes, terms) is not None, probes, sum(ran.values()))
+    reaching = frozenset(kept for kept in probes if end_of(probes[kept], terms.steps) <= terms.target)
+    return Outcome(found, straddling(probes, terms) is not None, probes, sum(ran.values()), reaching)
 
 
 def straddling(probes: Mapping[float, Sequence[Mark]], terms: Terms) -> tuple[float, float] | None:

@@ -105,6 +105,7 @@ class Search:
         found = compose(parts, self._about())
         found["thresholds"] = self._thresholds(found)
         if self.settings.verify and found["retuned"] is not None and found["retuned"]["value"] is not None:
+            self.notebook.once("prediction", lambda: found["retuned"])  # on disk before anything is measured
             found["verified"] = self._verify(eps, 1 - found["retuned"]["value"])
         return found
 
