@@ -159,11 +159,17 @@ def retuned(case: str) -> dict[str, Any] | None:
     stored, measured = (FOLDER / case / part / "result.json" for part in ("limit", "measured"))
     if not stored.exists():
         return None
-    found = json.loads(stored.read_text())["retuned"]
+    whole = json.loads(stored.read_text())
+    found = whole["retuned"]
     if found is None or found["value"] is None:
         return None
     kept = json.loads(measured.read_text())["kept"] if measured.exists() else None
-    return {k: found[k] for k in ("value", "low", "high")} | {"measured": None if kept is None else 1 - kept["value"]}
+    return {
+        **{key: found[key] for key in ("value", "low", "high")},
+        "eps": whole["eps"],
+        "one_shot": whole["one_shot"]["measured"],
+        "measured": None if kept is None else 1 - kept["value"],
+    }
 
 
 # --- one network -----------------------------------------------------------------------------------------------------
@@ -381,7 +387,8 @@ def main() -> None:
         if name != "pages":
             EXPERIMENTS[name](book, options.nets)
     for case, page in book.pages["nets"].items():
-        page["retuned"] = retuned(case) or page.get("retuned")
+        known = retuned(case)
+        page |= {} if known is None else {"retuned": known}
     book.save()
     limit_plots.write(book.pages)
 

@@ -170,15 +170,14 @@ def table(nets: Page) -> str:
     head = "network|ε|one-shot: measured|paper's formula, coreset|all samples|re-tuned: race|re-tuned: measured"
     rows_ = []
     for case, net in nets.items():
-        if "curve" not in net:
-            continue
-        paper = span(net["paper"]) if "paper" in net else "-"
-        full = span(net["full"]) if "full" in net else "-"
         retuned = net.get("retuned")
-        measured = "-" if not retuned or retuned["measured"] is None else f"{retuned['measured']:.4f}"
-        one = net["curve"]["loss_limit"]["value"]
-        rows_.append([case, f"{net['curve']['eps']:.4f}", f"{one:.3f}", paper, full,
-                      span(retuned) if retuned else "-", measured])  # fmt: skip
+        if "curve" not in net and retuned is None:
+            continue
+        eps = net["curve"]["eps"] if "curve" in net else retuned["eps"]
+        one = net["curve"]["loss_limit"]["value"] if "curve" in net else retuned["one_shot"]
+        spans = [span(net[key]) if key in net else "-" for key in ("paper", "full", "retuned")]
+        measured = "-" if retuned is None or retuned["measured"] is None else f"{retuned['measured']:.4f}"
+        rows_.append([case, f"{eps:.4f}", f"{one:.3f}", *spans, measured])
     return lines(head, rows_)
 
 

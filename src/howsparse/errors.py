@@ -20,6 +20,10 @@ class StorageError(HowsparseError):
     """A file could not be written: a full disk, a folder without permission. What was written before stays."""
 
 
+class NoCurvatureError(HowsparseError):
+    """A loss without a second derivative was asked for one."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """The words '; did you mean ...?' with the nearest known names, or nothing when none is near.
 

@@ -262,6 +262,23 @@ def test_a_batch_that_cannot_be_cut_says_so() -> None:
         Hessian(objective, memory=least_memory(Hessian, objective)) @ torch.zeros(objective.size)
 
 
+def test_a_network_that_takes_no_single_samples() -> None:
+    """Its squeeze takes away the dimension of the samples too."""
+    torch.manual_seed(0)
+    model = nn.Linear(30, 2).double()
+
+    def forward(model, batch):
+        output = model(batch[0]).squeeze()
+        assert output.dim() == 2
+        return output, batch[1]
+
+    x, y = normal(12, 30), labels(12, 2)
+    objective = Objective(model, [(x, y)], forward=forward)
+    assert torch.equal(dense(Hessian(objective)), dense(Hessian(Objective(model, [(x, y)]))))
+    with pytest.raises(HowsparseError, match="a batch of 12 samples, which forward does not take in parts"):
+        Hessian(objective, memory=5_000) @ torch.zeros(objective.size)
+
+
 @pytest.mark.parametrize("memory", [0, -5])
 def test_memory_must_be_positive(memory) -> None:
     with pytest.raises(HowsparseError, match=f"memory = {memory} is not allowed"):
@@ -327,6 +344,25 @@ def test_sums_over_bfloat16_are_kept_in_float32(kind) -> None:
     made.data = (made.data[0].bfloat16(), made.data[1])
     found = dense(kind(made.objective(batch_size=1)))
     assert found.dtype == torch.float32
+    assert float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_computes_in_mixed_precision(kind) -> None:
+    class Mixed(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.inner(x)
+
+    made = problem("residual")
+    made.model.float()
+    made.data = (made.data[0].float(), made.data[1])
+    expected = dense(kind(made.objective()))
+    found = dense(kind(Problem(Mixed(made.model), made.data).objective()))
     assert float((found - expected).abs().max()) < 0.1 * float(expected.abs().max())
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,7 @@ def _trained(batch_norm: bool, width: int, dtype: torch.dtype) -> dict[str, Tens
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def make(
-    *, batch_norm: bool = True, width: int = 12, dtype: torch.dtype = torch.float32, **changes: Any
-) -> hs.Task:
+def make(*, batch_norm: bool = True, width: int = 12, dtype: torch.dtype = torch.float32, **changes: Any) -> hs.Task:
     """The trained network with its data; evaluation mode."""
     model = network(batch_norm=batch_norm, width=width, dtype=dtype)
     model.load_state_dict(_trained(batch_norm, width, dtype))
@@ -74,7 +71,7 @@ class KilledAt(Watch):
     def __init__(self, note: int) -> None:
         self.left = note
 
-    def on_note(self, key: str, value: Any) -> None:  # noqa: ARG002
+    def on_note(self, key: str, value: Any) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -87,15 +84,14 @@ def run(out: str, kill_at_note: int | None = None) -> Limit:
     return limit(make(), RECIPE, out, watch=watch, **QUICK)
 
 
-def several(out: str) -> None:
+def several(out: str, rank: int = 0, world: int = 1, port: int = 0) -> None:
     """One of several processes, or the only one: every process writes the details it has."""
     torch.set_num_threads(1)
+    if world > 1:
+        places = {"RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in places.items()})
     with processes.joined("cpu"):
         task = make(batch_norm=False, dtype=torch.float64)
         found = limit(task, RECIPE, f"{out}/limit", **{**QUICK, "curvature_epochs": 60.0})
         kept = {"details": comparable(found.details), "state": task.model.state_dict()}
-        torch.save(kept, Path(out) / f"rank{processes.rank()}.pt")
-
-
-if __name__ == "__main__":
-    several(sys.argv[1])
+        torch.save(kept, Path(out) / f"rank{rank}.pt")

@@ -31,11 +31,11 @@ class Notes(Watch):
         self.stages: set[str] = set()
         self.plans: list[object] = []
 
-    def on_note(self, key: str, value: object) -> None:  # noqa: ARG002
+    def on_note(self, key: str, value: object) -> None:
         self.keys.append(key)
 
     def on_stage(self, stage: str, done: float, total: float) -> None:
-        assert 0 < done
+        assert done > 0
         assert total > 0
         self.stages.add(stage)
 
@@ -196,18 +196,19 @@ def test_another_network_on_the_same_directory_is_refused(tmp_path) -> None:
 
 
 def test_predict_is_about_the_dense_network(tmp_path) -> None:
-    """Asked after its owner pruned the network, it answers for the dense one or refuses, and changes nothing."""
+    """Asked after its owner pruned the network it refuses, and changes nothing."""
     task = make()
     found = limit(task, out=tmp_path, **CHEAP)
     masks = hs.Masks({"0.weight": torch.arange(192).view(12, 16) % 3 > 0, "4.weight": torch.arange(60).view(5, 12) > 9})
     expected = found.predict(masks)
+    dense = state(task)
     hs.prune(task, hs.OneShot(sparsity=0.5), hs.Recipe(epochs=0))
     pruned = state(task)
-    try:
-        assert found.predict(masks) == expected
-    except HowsparseError as refusal:
-        assert "dense" in str(refusal)
+    with pytest.raises(HowsparseError, match="dense"):
+        found.predict(masks)
     assert same(state(task), pruned)
+    task.model.load_state_dict(dense)
+    assert found.predict(masks) == expected
 
 
 # --- efforts ----------------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_without_retraining_there_is_no_re_tuned_limit() -> None:
 def test_minutes_are_shared_out(monkeypatch, given) -> None:
     monkeypatch.setattr(howsparse.limits.plan, "seconds_of_gradient", lambda task: 0.01)  # 2.16 s an epoch
     found = make_plan(make(), hs.Recipe(epochs=6), LimitSettings(minutes=3, **given), 216, 252)
-    assert 0.85 * 180 < found.seconds <= 1.01 * 180
+    assert 0.7 * 180 < found.seconds <= 1.05 * 180
     assert (found.race > 0) == (given != {"race_epochs": 0})
     assert (found.coreset > 0) == (given != {"curvature_epochs": 0})
     if not given:
@@ -234,7 +235,7 @@ def test_minutes_without_retraining_go_to_the_curvature(monkeypatch) -> None:
     monkeypatch.setattr(howsparse.limits.plan, "seconds_of_gradient", lambda task: 0.01)
     found = make_plan(make(), hs.Recipe(epochs=0), LimitSettings(minutes=3), 216, 252)
     assert found.race == 0
-    assert 0.85 * 180 < found.seconds <= 1.01 * 180
+    assert 0.7 * 180 < found.seconds <= 1.05 * 180
 
 
 def test_a_limit_within_minutes() -> None:
@@ -246,7 +247,9 @@ def test_a_limit_within_minutes() -> None:
 
 
 def test_too_few_minutes_are_refused_with_what_is_needed() -> None:
-    with pytest.raises(HowsparseError, match=r"minutes are too few here.*the least that says anything is [0-9.]+ minutes"):
+    with pytest.raises(
+        HowsparseError, match=r"minutes are too few here.*the least that says anything is [0-9.]+ minutes"
+    ):
         limit(make(), minutes=1e-7)
 
 
@@ -278,7 +281,9 @@ def test_rules_for_eps() -> None:
     losses = by_hand(make())
     found = {rule: limit(make(), eps=rule, **CHEAP) for rule in ("sample-std", "batch-std", "5%", "0.01", 0.01)}
     assert found["sample-std"].eps == pytest.approx(sample_std(losses).value, rel=1e-6)
-    assert found["batch-std"].eps == pytest.approx(batch_std([float(p.mean()) for p in losses.split(32)]).value, rel=1e-5)
+    assert found["batch-std"].eps == pytest.approx(
+        batch_std([float(p.mean()) for p in losses.split(32)]).value, rel=1e-5
+    )
     assert found["5%"].eps == pytest.approx(0.05 * float(losses.mean()), rel=1e-6)
     assert found["0.01"].eps == found[0.01].eps == 0.01
     assert limit(make(), **CHEAP).eps == found["sample-std"].eps

@@ -1,22 +1,30 @@
 """Two processes give the limits of one."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
+import socket
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("small_limit.py")
+from tests.limits import small_limit
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.limits.small_limit"])
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
-    for folder, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--nproc-per-node=2"])):
-        (tmp_path / folder).mkdir()
-        command = [sys.executable, *launcher, str(SCRIPT), str(tmp_path / folder)]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=240)
+    (tmp_path / "one").mkdir()
+    small_limit.several(str(tmp_path / "one"))
+    (tmp_path / "two").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [CONTEXT.Process(target=small_limit.several, args=(str(tmp_path / "two"), r, 2, port)) for r in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
     one = torch.load(tmp_path / "one" / "rank0.pt", weights_only=True)
     first, second = (torch.load(tmp_path / "two" / f"rank{r}.pt", weights_only=True) for r in (0, 1))
     assert first["details"] == second["details"]

@@ -178,7 +178,7 @@ def test_races_between_power_laws(densest, share, power, a, budget, lap) -> None
     if outcome.kept is not None:
         assert outcome.kept.low <= outcome.kept.value <= outcome.kept.high <= 1
         assert outcome.kept.value <= densest * 1.0000001  # what needs no retraining needs none
-    if outcome.straddled:  # the truth is one of the two lines; 0.15 for what lies between two densities
+    if outcome.straddled and budget >= 4 * lap:  # the truth is one of the two lines; 0.15 for what lies between
         assert outcome.kept.low * math.exp(-0.15) <= edge <= outcome.kept.high * math.exp(0.15)
 
 
@@ -212,7 +212,7 @@ def test_a_race_between_straight_lines() -> None:
 def test_races_that_cannot_straddle_say_so(densest, level) -> None:
     terms = Terms(target=0.05, steps=2000, lap=1, budget=6, densest=densest)
     outcome, ran = held(lambda kept, t: level / t, terms)
-    spent = sum({kept: epochs for kept, epochs in ran}.values())
+    spent = sum(dict(ran).values())
     assert not outcome.straddled
     assert outcome.kept is None
     assert outcome.epochs == spent <= 6
@@ -237,7 +237,7 @@ class Recorder(Callback):
     def __init__(self, model: nn.Module) -> None:
         self.model, self.states = model, []
 
-    def on_step(self, epoch: int, step: int, steps: int) -> None:  # noqa: ARG002
+    def on_step(self, epoch: int, step: int, steps: int) -> None:
         self.states.append({n: t.clone() for n, t in self.model.state_dict().items() if t.is_floating_point()})
 
 
@@ -305,7 +305,7 @@ def test_the_dense_network_is_put_back(training) -> None:
 
 def test_the_dense_network_is_put_back_after_an_interruption() -> None:
     class Impatient(Callback):
-        def on_step(self, epoch: int, step: int, steps: int) -> None:  # noqa: ARG002
+        def on_step(self, epoch: int, step: int, steps: int) -> None:
             if step == 4:
                 raise KeyboardInterrupt
 

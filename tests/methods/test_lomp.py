@@ -10,6 +10,7 @@ import howsparse as hs
 from howsparse.limits.limit import limit
 from howsparse.methods import LOMP
 from howsparse.training import Callback, Run
+from tests.limits.small_limit import make
 
 RECIPE = hs.Recipe(epochs=3, lr=0.05, weight_decay=0.0)
 
@@ -29,8 +30,6 @@ def test_to_the_one_shot_limit(make_task, tmp_path) -> None:
     zeros = sum(int((w == 0).sum()) for w in weights_of(result.model).values())
     assert zeros == round(result.achieved * found["weights"])
     # the dense network it was computed on is that of the L1 training, and what is left is that network's
-    dense = make_task()
-    hs.prune(dense, hs.OneShot(sparsity=0.0), hs.Recipe(**{**RECIPE.to_plain(), "l1": 5e-5, "epochs": 3}), seed=0)
     trained = make_task()
     hs.prune(trained, LOMP(sparsity=0.0), RECIPE, seed=0)
     again = limit(trained, hs.Recipe(epochs=0), race_epochs=0, curvature_epochs=0)
@@ -51,19 +50,21 @@ def test_to_the_papers_limit(make_task, tmp_path) -> None:
     assert found["recipe"]["l1"] == 0
 
 
-def test_to_the_re_tuned_limit(make_task, tmp_path) -> None:
-    method = LOMP(limit="re-tuned", fine_tune=6)
-    with_race = tmp_path / "run"
-    try:
-        result = hs.prune(make_task(), method, RECIPE, with_race)
-    except hs.HowsparseError as error:  # a race may end without an answer; then this is said
-        assert "re-tuned limit could not be found" in str(error)
-        assert "give LOMP a sparsity" in str(error)
-    else:
-        found = json.loads((with_race / "limit" / "result.json").read_text())
-        assert result.achieved == pytest.approx(found["retuned"]["value"], abs=0.51 / found["weights"])
-        assert found["recipe"]["epochs"] == 6
-    assert (with_race / "limit" / "race").is_dir()
+def test_to_the_re_tuned_limit(tmp_path) -> None:
+    recipe = hs.Recipe(epochs=1, lr=0.01, optimizer="adam", weight_decay=0.0)
+    result = hs.prune(make(), LOMP(limit="re-tuned", fine_tune=9), recipe, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "limit" / "result.json").read_text())
+    assert result.achieved == pytest.approx(found["retuned"]["value"], abs=0.51 / found["weights"])
+    assert found["retuned"]["recipe"]["epochs"] == found["recipe"]["epochs"] == 9
+    assert len(list((tmp_path / "run" / "limit" / "race").iterdir())) >= 2
+
+
+def test_a_re_tuned_limit_that_is_not_found_is_an_error(tmp_path, make_task) -> None:
+    flat = make_task()
+    for parameter in flat.model.parameters():
+        parameter.data.mul_(0.001)  # so that nothing is lost by removing everything
+    with pytest.raises(hs.HowsparseError, match=r"re-tuned limit could not be found.*give LOMP a sparsity"):
+        hs.prune(flat, LOMP(limit="re-tuned", fine_tune=3), hs.Recipe(epochs=0, dense_epochs=0, keep="last"))
 
 
 class Epochs(Callback):
@@ -99,12 +100,10 @@ def test_without_fine_tuning_the_network_is_the_pruned_one(make_task, fine_tune)
     seen = Epochs()
     result = hs.prune(make_task(), LOMP(sparsity=0.6, fine_tune=fine_tune), RECIPE, callbacks=[seen])
     assert len(seen.records) == 3 + fine_tune
-    before = result.history[-1 if fine_tune == 0 else -1 - fine_tune]
-    assert before["kind"] == "cycle"
     assert sum(int((w == 0).sum()) for w in weights_of(result.model).values()) == round(0.6 * result.masks.total)
 
 
-class Stop(Exception):
+class KilledError(Exception):
     """Stands in for a kill."""
 
 
@@ -115,23 +114,21 @@ def test_killed_on_the_way_it_resumes_to_the_same_bits(make_task, tmp_path, monk
     stopped: list[str] = []
 
     def deadly(self, record) -> None:
-        here = record["kind"] == "note" if when == "in the limit" else record["kind"] == "cycle"
-        real(self, record) if when == "in the limit" or not here else None
-        if here and not (stopped and when == "after the limit") and len(stopped) < 4:
+        """Four notes are written, then it is killed each time; or once before the cycle's record is written."""
+        in_limit = when == "in the limit"
+        if in_limit:
+            real(self, record)
+        if len(stopped) < (4 if in_limit else 1) and record["kind"] == ("note" if in_limit else "cycle"):
             stopped.append(record["kind"])
-            raise Stop
-        if here and when == "after the limit":
+            raise KilledError
+        if not in_limit:
             real(self, record)
 
     monkeypatch.setattr(Run, "append", deadly)
-    stops = 0
-    while True:
-        try:
-            resumed = hs.prune(make_task(), method, RECIPE, tmp_path / "run", checkpoint_every=0)
-            break
-        except Stop:
-            stops += 1
-    assert stops == (4 if when == "in the limit" else 1)
+    for _ in range(4 if when == "in the limit" else 1):
+        with pytest.raises(KilledError):
+            hs.prune(make_task(), method, RECIPE, tmp_path / "run", checkpoint_every=0)
+    resumed = hs.prune(make_task(), method, RECIPE, tmp_path / "run", checkpoint_every=0)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name])
     assert all(torch.equal(whole.masks[n], resumed.masks[n]) for n in whole.masks)

@@ -57,7 +57,8 @@ class CheapLayers(TorchFunctionMode):
         groups: int = 1,
     ) -> Tensor:
         dims = _CONVOLUTIONS[func]
-        if isinstance(padding, str) or input.dim() != dims + 2:
+        autocast = torch.is_autocast_enabled(input.device.type)  # types are then chosen call by call
+        if isinstance(padding, str) or input.dim() != dims + 2 or autocast:
             return func(input, weight, bias, stride, padding, dilation, groups)
         shape = _Shape(func, _each(stride, dims), _each(padding, dims), _each(dilation, dims), groups)
         result: Tensor = _Convolution.apply(input, weight, bias, shape, self._curved, None)  # type: ignore[no-untyped-call]

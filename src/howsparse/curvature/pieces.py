@@ -32,7 +32,7 @@ class Need(NamedTuple):
     """Bytes that a piece takes."""
 
     fixed: float
-    per_sample: float
+    per_sample: float  # 0 when batches cannot be cut
     vectors: float  # while it is at work
 
     def held(self, samples: int) -> float:
@@ -136,9 +136,8 @@ class Pieces:
         return self._sizes[kind]
 
     def _fitting(self, batch: Batch, need: Need) -> int:
-        samples = chunks.length(batch)
-        fitting = need.fitting(self._budget)
-        whole = fitting >= 1 and not self._divisible(batch, fitting)
+        samples, fitting = chunks.length(batch), need.fitting(self._budget)
+        whole = not need.per_sample or (fitting >= 1 and not self._divisible(batch, fitting))
         if fitting >= 1 and not whole:
             return math.ceil(samples / math.ceil(samples / fitting))  # chunks of equal size
         what = f"a batch of {samples} samples, which forward does not take in parts" if whole else "one sample"
@@ -151,10 +150,15 @@ class Pieces:
         """What pieces of such samples hold, from recording one and two of them."""
         kind = chunks.signature(batch)
         if kind not in self._needs:
-            one, two = (self._bytes(chunks.first(batch, size)) for size in (1, 2))
-            per_sample = max(two - one, 0.0) if chunks.length(batch) > 1 else one
-            fixed = one - per_sample
-            self._needs[kind] = Need(fixed, per_sample, self._vectors)
+            try:
+                one, two = (self._bytes(chunks.first(batch, size)) for size in (1, 2))
+            except HowsparseError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever a network says that does not take batches in parts
+                self._needs[kind] = Need(self._bytes(batch), 0.0, self._vectors)
+            else:
+                per_sample = max(two - one, 0.0) if chunks.length(batch) > 1 else one
+                self._needs[kind] = Need(one - per_sample, per_sample, self._vectors)
         return self._needs[kind]
 
     def _bytes(self, chunk: Batch) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from howsparse.errors import HowsparseError
+from howsparse.errors import NoCurvatureError
 
 Losses = Callable[[Tensor], Tensor]  # output -> losses of the samples
 _ADVICE = (
@@ -31,12 +31,12 @@ def require_second_derivative(losses: Losses, output: Tensor, *, nonlinear: bool
     far = 1 + here.abs().max() + here[0].numel() * losses(here).detach().abs().max()
     one, other = _slope(losses, here + far)[0], _slope(losses, here - far)[0]
     if not torch.equal(one, other):
-        raise HowsparseError(
+        raise NoCurvatureError(
             "the loss is piecewise linear in the network's output: its second derivative is zero where it exists, so "
             f"no ellipsoid describes how it grows; {_ADVICE}"
         )
     if nonlinear:
-        raise HowsparseError(
+        raise NoCurvatureError(
             "the loss is linear in the network's output, so its Gauss-Newton matrix is zero; let the network end in "
             "logits and put the softmax into the loss (howsparse.task.cross_entropy), or use the Hessian"
         )
@@ -58,7 +58,7 @@ def _slope(losses: Losses, output: Tensor) -> tuple[Tensor, Tensor]:
     z = output.detach().requires_grad_()
     total = losses(z).sum()
     if not total.requires_grad:
-        raise HowsparseError(
+        raise NoCurvatureError(
             "the loss does not depend on the network's output in a differentiable way (detached? counted? rounded?)"
         )
     (slope,) = torch.autograd.grad(total, z, create_graph=True, materialize_grads=True)

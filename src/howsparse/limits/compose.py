@@ -86,8 +86,8 @@ def metric_limit(
         tolerance: allowed drop, in the metric's own unit.
 
     Returns:
-        JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points`` (pairs
-        of sparsity and metric).
+        JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points``
+        (pairs of sparsity and metric).
 
     Example:
         >>> marks = {0.1: [Mark(1, 0.0, 0.90)], 0.2: [Mark(1, 0.0, 0.92)]}
@@ -129,6 +129,10 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
         found.append(
             f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; "
             "--minutes buys more"
+        )
+    if not parts["bent"]:
+        found.append(
+            "the loss has no second derivative here (or no parameter wants gradients): no curvature, no paper's limit"
         )
     if race is not None:
         found += _about_race(race["outcome"])

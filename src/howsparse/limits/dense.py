@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from howsparse import processes
+from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, prunable_parameters, remove_smallest
 from howsparse.masks.prunable import Pattern, detached
 from howsparse.scores import magnitude
@@ -52,6 +53,10 @@ class DenseNetwork:
         counts = {"global": torch.tensor(removed)}
         return remove_smallest(Masks.dense(self.weights), magnitude(self.weights), counts, scope="global")
 
+    def masks_keeping(self, kept: float) -> Masks:
+        """The masks of the largest ``kept`` of the weights, one weight at least."""
+        return self.masks(self.total - max(round(kept * self.total), 1))
+
     @contextmanager
     def without(self, masks: Masks) -> Iterator[None]:
         """Inside, the weights that ``masks`` remove are zero; afterwards they are back."""
@@ -62,8 +67,22 @@ class DenseNetwork:
             self._put_back(list(masks))
 
     def restore(self) -> None:
-        """Put weights and buffers back as they were."""
+        """Put weights and buffers back as they were, and leave no gradients."""
         self.model.load_state_dict(self._state)
+        self.model.zero_grad()
+
+    def check_unchanged(self) -> None:
+        """Refuse a network whose prunable weights are no longer the dense ones.
+
+        Raises:
+            HowsparseError: they differ.
+        """
+        moved = [n for n, p in self.parameters.items() if not torch.equal(p.detach(), self._state[n])]
+        if moved:
+            raise HowsparseError(
+                f"the network is no longer the dense one that the limit was computed on ({moved[0]} has changed); load "
+                "its weights again first"
+            )
 
     @torch.no_grad()
     def _put_back(self, names: list[str]) -> None:

@@ -64,42 +64,49 @@ def loss_at(marks: Sequence[Mark], steps: float, line: Line) -> float:
         raise HowsparseError(f"{len(marks)} mark is not enough to extend a line: two are needed")
     x = np.log([mark.steps for mark in marks])
     y = np.sqrt([max(mark.loss, 1e-12) for mark in marks])
-    if line == "power":
-        slope, height = np.polyfit(x, np.log(y), 1)
-        root = math.exp(height + slope * math.log(steps))
-    else:
-        slope, height = np.polyfit(x, y, 1)
-        root = max(float(height + slope * math.log(steps)), 0.0)
-    return min(root**2, marks[-1].loss)
+    slope, height = np.polyfit(x, np.log(y) if line == "power" else y, 1)
+    if slope > 0:  # noise; more training is not taken to do harm
+        return marks[-1].loss
+    end = float(height + slope * math.log(steps))
+    return min((math.exp(end) if line == "power" else max(end, 0.0)) ** 2, marks[-1].loss)
 
 
-def kept_at(losses: Mapping[float, float], target: float) -> float | None:
-    """The kept fraction at which the loss reaches ``target``: sqrt(loss) interpolated linearly in ln(kept).
+def kept_at(losses: Mapping[float, float], target: float, line: Line = "straight") -> float | None:
+    """The kept fraction at which the loss reaches ``target``, interpolated in ln(kept).
 
     Args:
-        losses: kept fraction to loss, at least two.
-        target: the loss asked for.
+        losses: kept fraction to loss.
+        target: the loss asked for, > 0.
+        line: what is linear in ln(kept): sqrt(loss) (``straight``) or its logarithm (``power``).
 
     Returns:
         A kept fraction; None where the target lies outside the losses by more than one step between the two outermost.
 
     Example:
-        >>> round(kept_at({0.1: 4.0, 0.4: 0.0}, 1.0), 12)
-        0.2
+        >>> round(kept_at({0.1: 4.0, 0.4: 0.0}, 1.0), 12), round(kept_at({0.1: 4.0, 0.4: 0.25}, 1.0, "power"), 12)
+        (0.2, 0.2)
     """
-    points = sorted((math.log(kept), math.sqrt(max(loss, 0.0))) for kept, loss in losses.items())
-    level = math.sqrt(target)
+    if len(losses) < 2:
+        return None
+    found, low, high = _crossing(losses, target, line)
+    return math.exp(found) if low <= found <= high else None
+
+
+def _crossing(losses: Mapping[float, float], target: float, line: Line) -> tuple[float, float, float]:
+    """ln(kept) at the target, possibly infinite, and the range in which an extrapolation is believed."""
+
+    def height(loss: float) -> float:
+        return math.log(max(loss, 1e-4 * target)) / 2 if line == "power" else math.sqrt(max(loss, 0.0))
+
+    points = sorted((math.log(kept), height(loss)) for kept, loss in losses.items())
+    level = height(target)
     pairs = list(itertools.pairwise(points))
     inside = [pair for pair in pairs if pair[0][1] >= level >= pair[1][1]]
-    if inside:
-        (x0, y0), (x1, y1) = inside[-1]
-    else:
-        (x0, y0), (x1, y1) = pairs[-1] if points[-1][1] > level else pairs[0]
-    if not y0 > y1:
-        return None
-    found = x0 + (y0 - level) * (x1 - x0) / (y0 - y1)
+    missed = points[-1][1] > level
+    (x0, y0), (x1, y1) = inside[-1] if inside else pairs[-1] if missed else pairs[0]
     step = x1 - x0
-    return math.exp(found) if x0 - step <= found <= x1 + step else None
+    found = x0 + (y0 - level) * step / (y0 - y1) if y0 > y1 else math.inf if missed else -math.inf
+    return found, x0 - step, x1 + step
 
 
 def ends_of(marks: Sequence[Mark], steps: int) -> tuple[float, float]:
@@ -137,10 +144,16 @@ def predict_kept(probes: Mapping[float, Sequence[Mark]], target: float, steps: i
         True
     """
     value = kept_at({kept: end_of(marks, steps) for kept, marks in probes.items()}, target)
-    if value is None:
+    if value is None or value > 1:
         return None
     outside = max(math.log(min(probes) / value), math.log(value / max(probes)), 0.0)
-    both = [kept_at({kept: ends_of(m, steps)[line] for kept, m in probes.items()}, target) for line in (0, 1)]
-    known = [value, *(kept for kept in both if kept is not None)]
+    ends = {kept: (end_of(marks, steps), *ends_of(marks, steps)) for kept, marks in probes.items()}
+    ways: list[tuple[int, Line]] = [(which, line) for which in range(3) for line in ("straight", "power")]
+    known = [value]
+    for which, line in ways:
+        found, low, high = _crossing({kept: losses[which] for kept, losses in ends.items()}, target, line)
+        known.append(
+            math.exp(min(max(found, low), high))
+        )  # a line that never crosses pulls the interval as far as it may
     margin = math.exp(MARGIN + outside)
     return Span(value, min(known) / margin, min(max(known) * margin, 1.0))

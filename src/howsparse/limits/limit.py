@@ -1,12 +1,17 @@
 """``limit``: how sparse a network can go, before it is pruned."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from howsparse.errors import HowsparseError, near
+from howsparse.limits.epsilon import parse_epsilon
 from howsparse.limits.result import Limit
 from howsparse.limits.search import Search, Watch
 from howsparse.limits.settings import LimitSettings
@@ -71,7 +76,8 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
     chosen = _settings(settings)
     if not isinstance(seed, int):
         raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")
-    _refuse_bad_weights(task)
+    with _left_as_it_was(task.model):
+        _refuse_bad_start(task, chosen)
     about = {
         "command": "limit",
         "settings": to_plain(chosen),
@@ -80,9 +86,11 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
         "include": pattern_names(include),
         "exclude": pattern_names(exclude),
         "task": describe(task),
+        "weights": _digest(task.model),
         "origin": dict(origin or {}),
     }
     with ExitStack() as stack:
+        stack.enter_context(_left_as_it_was(task.model))
         run = open_run(stack, out, about, every=20.0)
         stack.enter_context(randomness_of_its_own(task.device))
         search = Search(task, recipe, chosen, seed, run, watch=watch, include=include, exclude=exclude)
@@ -97,9 +105,42 @@ def _settings(given: Mapping[str, Any]) -> LimitSettings:
     return LimitSettings(**given)
 
 
-def _refuse_bad_weights(task: Task) -> None:
+def _refuse_bad_start(task: Task, settings: LimitSettings) -> None:
     for name, parameter in task.model.named_parameters():
         bad = int((~parameter.detach().isfinite()).sum())
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
+    if not any(p.requires_grad for p in task.model.parameters()) and (
+        settings.race_epochs or settings.curvature_epochs
+    ):
+        raise HowsparseError(
+            f"{task.name}: no parameter of the network wants gradients, so neither curvature nor retraining is possible; "
+            "race_epochs=0, curvature_epochs=0 leaves the one-shot limit"
+        )
+    by_accuracy = parse_epsilon(str(settings.eps)).rule == "calibrated"
+    if by_accuracy and (task.val is None or task.metric is None):
+        raise HowsparseError(f"eps = {settings.eps} looks at the held-out metric: give the task val= and a metric=")
     task.probe()
+
+
+def _digest(model: nn.Module) -> str:
+    """A limit is that of these weights."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards every module is in the mode it was in, and every parameter has the gradient it had."""
+    modes = {module: module.training for module in model.modules()}
+    gradients = {parameter: parameter.grad for parameter in model.parameters()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient

@@ -1,5 +1,6 @@
 """What a limit's computation has found so far: each piece is computed once and remembered on disk."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ class Notebook:
 
     def __init__(self, run: Run | None, tell: Callable[[str, Any], None]) -> None:
         self._run, self._tell = run, tell
+        if run is not None:
+            run.mend_history()
         lines = processes.agree_on([] if run is None else run.history())
         self._values: dict[str, Any] = {line["key"]: line["value"] for line in lines if line["kind"] == "note"}
 
@@ -34,7 +37,7 @@ class Notebook:
             The value of process 0.
         """
         if key not in self._values:
-            value = processes.agree_on(compute())
+            value = json.loads(json.dumps(processes.agree_on(compute()), allow_nan=False))  # as it will be read again
             if self._run is not None:
                 self._run.append({"kind": "note", "key": key, "value": value})
             self._values[key] = value

@@ -70,15 +70,20 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
     """
     per_epoch = seconds_of_gradient(task) * samples
     compared = settings.compared(samples)
+    lap, share = lap_of(recipe, len(task.train)), compared / samples
+    fixed = _fixed(share) + settings.verify * recipe.epochs
     if settings.minutes is not None:
-        settings = _within(settings, per_epoch, compared / samples)
-    lap = lap_of(recipe, len(task.train))
+        settings = _within(settings, recipe, per_epoch, fixed=fixed, race_cost=_race_cost(lap, share))
     race = max(settings.race_epochs, 2 * lap) if settings.race_epochs and recipe.epochs else 0
     coreset, steps = _curvature(settings, samples)
-    marks = 3 * (race / lap) * FORWARD * compared / samples
-    epochs = race + marks + _fixed(compared / samples) + settings.curvature_epochs + settings.verify * recipe.epochs
+    epochs = fixed + race * _race_cost(lap, share) + settings.curvature_epochs
     vectors = 4 + settings.probes * 3 + (3 * settings.deflate if settings.curvature_epochs else 0)
     return Plan(samples, compared, lap, race, coreset, steps, epochs, epochs * per_epoch, 4 * weights * vectors)
+
+
+def _race_cost(lap: int, share: float) -> float:
+    """What an epoch of the race costs with its share of the three looks that each lap takes."""
+    return 1 + 3 * FORWARD * share / lap
 
 
 def lap_of(recipe: Recipe, steps: int) -> int:
@@ -92,30 +97,34 @@ def _fixed(compared: float) -> float:
     return FORWARD * (1 + (BISECTION + 1) * compared) + 0.1 * (4 * PRODUCT + 1) + 0.5
 
 
-def _within(settings: LimitSettings, per_epoch: float, compared: float) -> LimitSettings:
+def _within(
+    settings: LimitSettings, recipe: Recipe, per_epoch: float, *, fixed: float, race_cost: float
+) -> LimitSettings:
     """The efforts that fit into the minutes, three fifths of them for the race."""
     assert settings.minutes is not None
-    left = settings.minutes * 60 / per_epoch - _fixed(compared)
+    left = settings.minutes * 60 / per_epoch - fixed
     if left < 2:
         raise HowsparseError(
-            f"{settings.minutes:g} minutes are too few here: one epoch's worth of gradients takes {per_epoch:.0f} s, "
-            f"and the least that says anything is {per_epoch * (_fixed(compared) + 2) / 60:.1f} minutes; compare "
-            "losses on fewer samples, or give more time"
+            f"{settings.minutes:g} minutes are too few here: one epoch's worth of gradients takes {per_epoch:.2g} s, "
+            f"and the least that says anything is {per_epoch * (fixed + 2) / 60:.2g} minutes; compare losses on fewer "
+            "samples, or give more time"
         )
-    race = max(int(0.6 * left / (1 + FORWARD * 3 * compared)), 2) if settings.race_epochs else 0
-    curvature = left - race if settings.curvature_epochs else 0.0
+    races = bool(settings.race_epochs and recipe.epochs)
+    part = 0.6 if races and settings.curvature_epochs else float(races)
+    race = max(int(part * left / race_cost), 2) if races else 0
+    curvature = left - race * race_cost if settings.curvature_epochs else 0.0
     return dataclasses.replace(settings, race_epochs=race, curvature_epochs=max(curvature, 0.0))
 
 
 def _curvature(settings: LimitSettings, samples: int) -> tuple[int, int]:
-    """Samples and Lanczos steps for the effort: samples first, and steps once all samples are in."""
+    """Samples and Lanczos steps for the effort."""
     if not settings.curvature_epochs:
         return 0, 0
     left = max(settings.curvature_epochs - REST, settings.curvature_epochs / 2)
     share = left / (PRODUCT * (settings.probes * settings.steps + 3 * settings.deflate + 2))
     if share < 1:
         return min(max(int(share * samples), LEAST_CORESET), samples), settings.steps
-    return samples, int(settings.steps * share)
+    return samples, settings.steps
 
 
 def seconds_of_gradient(task: Task) -> float:
@@ -123,15 +132,17 @@ def seconds_of_gradient(task: Task) -> float:
     assert task.calib is not None
     batch = next(iter(task.calib.ordered()))
     wanted = [p for p in task.model.parameters() if p.requires_grad]
+    forward_only = 1.0 if wanted else 1 / FORWARD
     took = []
     was_training = task.model.training
     task.model.eval()
     for _ in range(3):
         started = time.perf_counter()
         losses = task.sample_losses(*task.outputs(task.model, batch))
-        torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
+        if wanted:
+            torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
         if task.device.type == "cuda":
             torch.cuda.synchronize(task.device)
-        took.append((time.perf_counter() - started) / len(losses))
+        took.append(forward_only * (time.perf_counter() - started) / len(losses))
     task.model.train(was_training)
     return min(took)

@@ -1,18 +1,21 @@
 """The race carried out on a task: racers on disk, marks in the notebook."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from howsparse import processes
 from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.extrapolation import Mark
 from howsparse.limits.notebook import Notebook
-from howsparse.limits.racer import Racer
+from howsparse.limits.racer import STATE, Racer
 from howsparse.limits.retuned import Outcome, Terms, hold_race
 from howsparse.limits.yardstick import Yardstick
-from howsparse.schedules import removed_at
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, evaluate
+
+HOPELESS = 1e12  # stands for a loss that is not a finite number
 
 
 class RaceTrack:
@@ -58,31 +61,32 @@ class RaceTrack:
 
     def _run(self, kept: float, epochs: int) -> list[list[Any]]:
         racer = self._racer(kept)
-        marks: list[list[Any]] = list(self._earlier(kept, racer.epochs))
+        if racer.epochs < epochs:
+            steps = epochs * len(self.task.train)
+            racer.run(epochs, mark_steps(steps), lambda step: self._look(step, last=step == steps))
+            if self.folder is not None and processes.rank() == 0:
+                racer.save(self._place(kept))
+        if self.folder is not None and processes.world() == 1:
+            del self._racers[kept]  # it holds several copies of the network; the disk has them
+        return racer.marks
 
-        def look(step: int) -> None:
-            increase = self.yardstick.increase()
-            last = step == epochs * len(self.task.train)
-            metric = evaluate(self.task, self.task.val).metric if last and self.task.val is not None else None
-            marks.append([step, max(self.yardstick.dense + increase.mean, 0.0), metric])
+    def _look(self, step: int, *, last: bool) -> list[Any]:
+        """A mark of the network as it is now: step, training loss, and at the end of a lap the held-out metric."""
+        loss = min(max(self.yardstick.dense + self.yardstick.increase().mean, 0.0), HOPELESS)
+        wanted = last and self.task.val is not None and self.task.metric is not None
+        metric = evaluate(self.task, self.task.val).metric if wanted and self.task.val is not None else math.nan
+        return [step, loss, metric if math.isfinite(metric) else None]
 
-        racer.run(epochs, mark_steps(epochs * len(self.task.train)), look)
-        if self.folder is not None:
-            racer.save(self.folder / f"{1 - kept:.6f}")
-        return marks
-
-    def _earlier(self, kept: float, epochs: int) -> Sequence[list[Any]]:
-        if epochs == 0:
-            return []
-        found: list[list[Any]] = self.notebook.once(f"race {kept:.6f} epochs {epochs}", list)
-        return found
+    def _place(self, kept: float) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{1 - kept:.6f}"
 
     def _racer(self, kept: float) -> Racer:
         if kept not in self._racers:
-            masks = self.dense.masks(removed_at(1 - kept, self.dense.total))
+            masks = self.dense.masks_keeping(kept)
             racer = Racer(self.task, self.dense, masks, self.recipe, seed=self.seed, callbacks=self.callbacks)
-            if self.folder is not None and (self.folder / f"{1 - kept:.6f}" / "racer.pt").exists():
-                racer.load(self.folder / f"{1 - kept:.6f}")
+            if self.folder is not None and (self._place(kept) / STATE).exists():
+                racer.load(self._place(kept))
             self._racers[kept] = racer
         return self._racers[kept]
 

@@ -13,10 +13,13 @@ from torch import Tensor
 from howsparse.files import write_atomic
 from howsparse.limits.dense import DenseNetwork
 from howsparse.masks import Masks, Upkeep
+from howsparse.masks.prunable import detached
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, Training
+from howsparse.training.randomness import randomness_of_its_own
 from howsparse.training.run import model_bytes
 
+STATE = "racer.pt"
 ETA = 6.0  # polynomial-decay averaging: average += (ETA + 1) / (t + ETA) * (weights - average)
 
 
@@ -54,38 +57,41 @@ class Racer:
         self._recipe = dataclasses.replace(recipe, schedule="constant", keep="last", warmup=min(warmup, 0.5))
         self.steps = 0
         self.epochs = 0
+        self.marks: list[list[Any]] = []
         self._state: dict[str, Any] | None = None
         self._live = {n: t for n, t in task.model.state_dict().items() if t.is_floating_point()}
         self._average: dict[str, Tensor] = {}
 
-    def run(self, epochs: int, marks: Sequence[int], on_mark: Callable[[int], None]) -> None:
+    def run(self, epochs: int, marks: Sequence[int], on_mark: Callable[[int], list[Any]]) -> None:
         """Go on to the end of epoch ``epochs``; at each of the steps ``marks`` the average stands in the network.
 
         Args:
             epochs: counted from the start of this racer.
             marks: optimizer steps, counted likewise.
-            on_mark: called with the step; the network may be evaluated, not changed.
+            on_mark: called with the step; what it returns joins ``marks``. The network may be evaluated, not changed.
         """
         self._dense.restore()
         upkeep = Upkeep(self._dense.parameters, self._masks)
-        self._masks.apply_(_detached(self._dense.parameters))
+        self._masks.apply_(detached(self._dense.parameters))
         training = self._training(epochs, upkeep, set(marks), on_mark)
         if self._state is not None:
             self._task.model.load_state_dict(self._state["model"])
             training.load_state_dict(self._state["training"])
-        for _ in training.run():
-            pass
-        self.epochs = epochs
-        self._state = {"model": _copy(self._task.model.state_dict()), "training": training.state_dict()}
-        self._dense.restore()
+        try:
+            for _ in training.run():
+                pass
+            self._state = {"model": _copy(self._task.model.state_dict()), "training": training.state_dict()}
+            self.epochs = epochs
+        finally:
+            self._dense.restore()
 
-    def _training(self, epochs: int, upkeep: Upkeep, marks: set[int], on_mark: Callable[[int], None]) -> Training:
+    def _training(self, epochs: int, upkeep: Upkeep, marks: set[int], on_mark: Callable[[int], list[Any]]) -> Training:
         def after_step() -> None:
             upkeep.step()
             self.steps += 1
             self._follow()
             if self.steps in marks:
-                with_average(self._task.model, self._average, lambda: on_mark(self.steps))
+                with_average(self._task.model, self._average, lambda: self._look(on_mark))
 
         return Training(
             self._task,
@@ -96,6 +102,10 @@ class Racer:
             l1_weights=list(self._dense.parameters.values()),
             callbacks=self._callbacks,
         )
+
+    def _look(self, on_mark: Callable[[int], list[Any]]) -> None:
+        with randomness_of_its_own(self._task.device):  # who looks must not change what dropout draws next
+            self.marks.append(on_mark(self.steps))
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -110,19 +120,20 @@ class Racer:
         """Write all that going on needs, and the averaged network with its zeros as an ordinary weight file."""
         folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
-        state = {"steps": self.steps, "epochs": self.epochs, "state": self._state, "average": self._average}
+        numbers = {"steps": self.steps, "epochs": self.epochs, "marks": self.marks}
+        state = {**numbers, "state": self._state, "average": self._average}
         torch.save(state, buffer)
-        write_atomic(folder / "racer.pt", buffer.getvalue())
         with_average(self._task.model, self._average, lambda: self._save_network(folder))
         self._masks.save(folder / "masks.safetensors")
+        write_atomic(folder / STATE, buffer.getvalue())  # last: who finds it has the others
 
     def _save_network(self, folder: Path) -> None:
         write_atomic(folder / "model.safetensors", model_bytes(self._task.model))
 
     def load(self, folder: Path) -> None:
         """Go on from where `save` was called."""
-        found = torch.load(folder / "racer.pt", map_location=self._task.device, weights_only=True)
-        self.steps, self.epochs = found["steps"], found["epochs"]
+        found = torch.load(folder / STATE, map_location=self._task.device, weights_only=True)
+        self.steps, self.epochs, self.marks = found["steps"], found["epochs"], found["marks"]
         self._state, self._average = found["state"], found["average"]
 
 
@@ -136,7 +147,3 @@ def with_average(model: torch.nn.Module, average: dict[str, Tensor], look: Calla
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
-def _detached(parameters: dict[str, torch.nn.Parameter]) -> dict[str, Tensor]:
-    return {name: p.detach() for name, p in parameters.items()}

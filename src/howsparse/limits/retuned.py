@@ -80,6 +80,8 @@ def hold_race(race: Race, terms: Terms) -> Outcome:
             ran[side] += more
             probes[side] = tuple(race(side, ran[side]))
     found = predict_kept(probes, terms.target, terms.steps)
+    if found is not None:  # what needs no retraining needs none
+        found = Span(*(min(kept, terms.densest) for kept in (found.value, found.low, found.high)))
     reaching = frozenset(kept for kept in probes if end_of(probes[kept], terms.steps) <= terms.target)
     return Outcome(found, straddling(probes, terms) is not None, probes, sum(ran.values()), reaching)
 

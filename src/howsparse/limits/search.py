@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from howsparse import processes
+from howsparse.errors import NoCurvatureError
 from howsparse.limits.compose import compose, metric_limit
 from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.epsilon import Epsilon, absolute, batch_std, calibrated, parse_epsilon, relative, sample_std
@@ -90,16 +91,18 @@ class Search:
         return Limit(found, lambda masks: self._survival(masks, eps, points))
 
     def _compute(self) -> dict[str, Any]:
+        _ = self._yardstick  # made now, while the network is the dense one
         eps = Epsilon(**self.notebook.once("eps", lambda: vars(self._epsilon())))
         plan = Plan(**self.notebook.once("plan", lambda: vars(self._plan())))
         self.watch.on_plan(plan)
         parts: dict[str, Any] = {"eps": eps, "plan": plan, "one_shot": self._one_shot(eps)}
         parts["empty"] = self._increase(self.dense.total).mean
         measured = parts["one_shot"].measured
-        parts["checked"] = self.notebook.once("quadratic", lambda: self._quadratic(measured))
-        if plan.race and 0 < measured < 1:
+        parts["bent"] = self._is_bent()
+        parts["checked"] = self.notebook.once("quadratic", lambda: self._quadratic(measured)) if parts["bent"] else []
+        if plan.race and measured < 1:
             parts["race"] = self._race(eps, plan, 1 - measured)
-        if plan.coreset and measured < 1:
+        if plan.coreset and measured < 1 and parts["bent"]:
             parts["hessian"] = self.notebook.once("hessian", self._sharpness.hessian)
             parts["paper"] = self.notebook.once("paper", lambda: self._paper(eps))
         found = compose(parts, self._about())
@@ -143,10 +146,11 @@ class Search:
 
     def _increase(self, removed: int) -> Increase:
         """Loss increase without the ``removed`` smallest weights."""
+        yardstick = self._yardstick
 
         def compute() -> list[float | None]:
             with self.dense.without(self.dense.masks(removed)):
-                found = self._yardstick.increase()
+                found = yardstick.increase()
             return [found.mean if math.isfinite(found.mean) else None, found.error]
 
         mean, error = self.notebook.once(f"one-shot {removed}", compute)
@@ -166,6 +170,21 @@ class Search:
             return self._increase(removed)
 
         return one_shot_limit(increase_at, self.dense.total, eps.value)
+
+    def _is_bent(self) -> bool:
+        """Whether the loss has a second derivative at all."""
+
+        def compute() -> bool:
+            try:
+                self._sharpness.increases([self.dense.masks(0)])
+            except NoCurvatureError:
+                return False
+            return True
+
+        return bool(self.notebook.once("second derivative", compute)) if self._wants_gradients() else False
+
+    def _wants_gradients(self) -> bool:
+        return any(p.requires_grad for p in self.task.model.parameters())
 
     def _quadratic(self, measured: float) -> list[list[float]]:
         """Rows (sparsity, gᵀd, ½ dᵀHd) around the one-shot limit."""
@@ -265,8 +284,14 @@ class Search:
 
     def _survival(self, masks: Masks, eps: float, points: Sequence[Sequence[float]]) -> Survival:
         masks.check(self.dense.weights)
-        ((first, second),) = self._sharpness.increases([masks])
+        self.dense.check_unchanged()
+        yardstick = self._yardstick  # made now, while the network is the dense one
+        try:
+            ((first, second),) = self._sharpness.increases([masks])
+        except NoCurvatureError:
+            first = second = math.nan
         with self.dense.without(masks):
-            measured = self._yardstick.increase().mean
-        like = crossing([p[0] for p in points], [p[1] for p in points], measured) if measured > 0 else None
+            measured = yardstick.increase().mean
+        known = [(s, rise) for s, rise, _ in points if rise is not None]
+        like = crossing([s for s, _ in known], [rise for _, rise in known], measured) if measured > 0 else None
         return Survival(masks.sparsity, first + second, measured, eps, like)

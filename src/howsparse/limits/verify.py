@@ -11,7 +11,6 @@ from howsparse.limits.extrapolation import Span, kept_at
 from howsparse.limits.yardstick import Yardstick
 from howsparse.masks import Upkeep
 from howsparse.masks.prunable import detached
-from howsparse.schedules import removed_at
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, Training, evaluate
 
@@ -38,7 +37,7 @@ def retrain(
     """
     bare = copy.copy(task)
     bare.val = None
-    masks = dense.masks(removed_at(1 - kept, dense.total))
+    masks = dense.masks_keeping(kept)
     masks.apply_(detached(dense.parameters))
     upkeep = Upkeep(dense.parameters, masks)
     training = Training(
@@ -50,11 +49,14 @@ def retrain(
         l1_weights=list(dense.parameters.values()),
         callbacks=callbacks,
     )
-    for _ in training.run():
-        pass
-    loss = yardstick.dense + yardstick.increase().mean
-    metrics = {s: None if d is None else evaluate(task, d).metric for s, d in (("val", task.val), ("test", task.test))}
-    dense.restore()
+    try:
+        for _ in training.run():
+            pass
+        loss = yardstick.dense + yardstick.increase().mean
+        splits = (("val", task.val), ("test", task.test))
+        metrics = {name: None if data is None else evaluate(task, data).metric for name, data in splits}
+    finally:
+        dense.restore()
     return {"kept": kept, "loss": max(loss, 0.0), **{k: v if v == v else None for k, v in metrics.items()}}
 
 
@@ -104,4 +106,4 @@ def _bracket(points: Sequence[dict[str, Any]], target: float) -> Span | None:
         return None
     losses = {p["kept"]: p["loss"] for p in points if p["kept"] in (max(missed), min(above))}
     value = kept_at(losses, target)
-    return None if value is None else Span(value, max(missed), min(above))
+    return None if value is None else Span(min(max(value, max(missed)), min(above)), max(missed), min(above))

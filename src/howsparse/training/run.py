@@ -153,6 +153,12 @@ class Run:
         """All lines of the history so far."""
         return read_history(self.folder)
 
+    def mend_history(self) -> None:
+        """Cut off a last line that was being written when the process was killed."""
+        path = self.folder / HISTORY
+        if path.exists():
+            self._cut_history(path.read_bytes().rfind(b"\n") + 1)
+
     def _history_size(self) -> int:
         path = self.folder / HISTORY
         return path.stat().st_size if path.exists() else 0
