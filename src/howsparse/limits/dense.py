@@ -40,6 +40,7 @@ class DenseNetwork:
         self.model = model
         self.parameters = prunable_parameters(model, include=include, exclude=exclude)
         processes.agree(model.state_dict())  # every process measures the same network
+        self._modes = {module: module.training for module in model.modules()}
         self._state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.total = sum(p.numel() for p in self.parameters.values())
 
@@ -67,9 +68,11 @@ class DenseNetwork:
             self._put_back(list(masks))
 
     def restore(self) -> None:
-        """Put weights and buffers back as they were, and leave no gradients."""
+        """Put weights, buffers and modes back as they were, and leave no gradients."""
         self.model.load_state_dict(self._state)
         self.model.zero_grad()
+        for module, training in self._modes.items():
+            module.training = training
 
     def check_unchanged(self) -> None:
         """Refuse a network whose prunable weights are no longer the dense ones.

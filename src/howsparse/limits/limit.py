@@ -110,12 +110,11 @@ def _refuse_bad_start(task: Task, settings: LimitSettings) -> None:
         bad = int((~parameter.detach().isfinite()).sum())
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
-    if not any(p.requires_grad for p in task.model.parameters()) and (
-        settings.race_epochs or settings.curvature_epochs
-    ):
+    learns = any(p.requires_grad for p in task.model.parameters())
+    if not learns and (settings.race_epochs or settings.curvature_epochs):
         raise HowsparseError(
-            f"{task.name}: no parameter of the network wants gradients, so neither curvature nor retraining is possible; "
-            "race_epochs=0, curvature_epochs=0 leaves the one-shot limit"
+            f"{task.name}: no parameter of the network wants gradients, so neither curvature nor retraining is "
+            "possible; race_epochs=0, curvature_epochs=0 leaves the one-shot limit"
         )
     by_accuracy = parse_epsilon(str(settings.eps)).rule == "calibrated"
     if by_accuracy and (task.val is None or task.metric is None):
