@@ -65,7 +65,7 @@ def measure(case: str) -> None:
     task = dense_task(name, seed)
     dense = DenseNetwork(task.model)
     run = Run(FOLDER / case / "measured", {"case": case, "recipe": recipe.to_plain()})
-    notebook = Notebook(run, lambda key, value: None)
+    notebook = Notebook(run, lambda *_: None)
     yardstick = Yardstick(task, dense.parameters, compared=LimitSettings().compared, seed=seed)
     before = notebook.once("dense test", lambda: evaluate(task, task.test).metric)
     target = yardstick.dense + predicted["eps"]
@@ -142,11 +142,13 @@ def table() -> None:
     found = rows()
     command = "python benchmarks/limit_truth.py predict; ... measure; ... table"
     RESULTS.write_text(json.dumps({"command": command, "environment": environment(), "rows": found}, indent=1) + "\n")
+    heads = (
+        *("network, seed, recipe", "ε", "one-shot: measured (quadratic)", "re-tuned: predicted", "measured"),
+        *("error in kept", "of two laps", "covered", "paper's formula", "trace bound"),
+        *("predicting, epochs", "measuring, epochs"),
+    )
     lines = [
-        (
-            "| network, seed, recipe | ε | one-shot: measured (quadratic) | re-tuned: predicted | measured | error in kept "
-            "| of two laps | covered | paper's formula | trace bound | predicting, epochs | measuring, epochs |"
-        ),
+        "| " + " | ".join(heads) + " |",
         "|---" * 12 + "|",
     ]
     lines += [_line(row) for row in found]

@@ -1,7 +1,7 @@
 """The limit paper's networks on CIFAR, on a GPU: L1 training by the paper's recipe, all limits, one-shot curves.
 
-The script works for ``--minutes``, stops after a checkpoint, and goes on where it stopped when called again with the same
-arguments; what is done so far stands in ``OUT/results.json``.
+The script works for ``--minutes``, stops after a checkpoint, and goes on where it stopped when called again with the
+same arguments; what is done so far stands in ``OUT/results.json``.
 
     python benchmarks/gpu/limit_cifar.py --model resnet18 --data FOLDER --out runs/limit_resnet18
 """
@@ -94,10 +94,10 @@ class Alarm(Watch):
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
-    def on_step(self, epoch: int, step: int, steps: int) -> None:
+    def on_step(self, epoch: int, step: int, steps: int) -> None:  # noqa: ARG002
         self._ring()
 
-    def on_stage(self, stage: str, done: float, total: float) -> None:
+    def on_stage(self, stage: str, done: float, total: float) -> None:  # noqa: ARG002
         self._ring()
 
     def on_note(self, key: str, value: Any) -> None:
