@@ -74,7 +74,7 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
     fixed = _fixed(share) + settings.verify * recipe.epochs
     if settings.minutes is not None:
         settings = _within(settings, recipe, per_epoch, fixed=fixed, race_cost=_race_cost(lap, share))
-    race = max(settings.race_epochs, 2 * lap) if settings.race_epochs and recipe.epochs else 0
+    race = max(settings.race_epochs, 3 * lap) if settings.race_epochs and recipe.epochs else 0
     coreset, steps = _curvature(settings, samples)
     epochs = fixed + race * _race_cost(lap, share) + settings.curvature_epochs
     vectors = 4 + settings.probes * 3 + (3 * settings.deflate if settings.curvature_epochs else 0)

@@ -51,7 +51,7 @@ class RaceTrack:
     def hold(self, eps: float, kept_one_shot: float, lap: int, budget: int) -> Outcome:
         """The whole race; see `hold_race`."""
         steps = self.recipe.epochs * len(self.task.train)
-        return hold_race(self.run, Terms(self.yardstick.dense + eps, steps, lap, budget, kept_one_shot))
+        return hold_race(self.run, Terms(self.yardstick.dense + eps, eps, steps, lap, budget, kept_one_shot))
 
     def run(self, kept: float, epochs: int) -> Sequence[Mark]:
         """All marks of one racer up to the end of an epoch."""

@@ -22,6 +22,7 @@ class Terms:
 
     Attributes:
         target: the loss to come back to: dense loss + ε.
+        eps: admissible increase over the dense loss.
         steps: length of the retraining that is predicted, in optimizer steps.
         lap: epochs that a racer runs at first.
         budget: epochs that all racers may run together.
@@ -29,6 +30,7 @@ class Terms:
     """
 
     target: float
+    eps: float
     steps: int
     lap: int
     budget: int
@@ -101,8 +103,9 @@ def next_density(probes: Mapping[float, Sequence[Mark]], terms: Terms) -> float 
         return math.sqrt(around[0] * around[1]) if around[1] / around[0] > FURTHEST else None
     reaches = end_of(probes[min(probes)], terms.steps) <= terms.target
     edge = min(probes) if reaches else max(probes)
-    # sqrt(loss) falls about like 1/kept; a quarter more, so that the next racer lies on the other side
-    ratio = math.sqrt(max(end_of(probes[edge], terms.steps), 1e-12) / terms.target)
+    # sqrt(excess loss) falls about like 1/kept; a quarter more, so that the next racer lies on the other side
+    excess = end_of(probes[edge], terms.steps) - (terms.target - terms.eps)
+    ratio = math.sqrt(max(excess / terms.eps, 1e-12))
     factor = max(ratio / 1.25, 1 / FURTHEST) if reaches else min(ratio * 1.25, FURTHEST)
     found = min(edge * factor, terms.densest)
     return None if found in probes else found
