@@ -136,6 +136,10 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
         )
     if race is not None:
         found += _about_race(race["outcome"])
+    elif one_shot.measured == 0 and parts["plan"].race:
+        found.append(
+            "not one weight can go within eps without retraining, so the race for the re-tuned limit was not held"
+        )
     return found
 
 

@@ -100,7 +100,7 @@ class Search:
         measured = parts["one_shot"].measured
         parts["bent"] = self._is_bent()
         parts["checked"] = self.notebook.once("quadratic", lambda: self._quadratic(measured)) if parts["bent"] else []
-        if plan.race and measured < 1:
+        if plan.race and 0 < measured < 1:
             parts["race"] = self._race(eps, plan, 1 - measured)
         if plan.coreset and measured < 1 and parts["bent"]:
             parts["hessian"] = self.notebook.once("hessian", self._sharpness.hessian)
