@@ -334,7 +334,7 @@ def lomp(found: Page) -> str:
         cells = [with_spread([100 * s[0]["test"]["metric"] for s in seeds])]
         cells += [sap_plots.at_level(seeds, 1 - level) for level in levels]
         spent = [_epochs_to(seeds, level, epochs, ladder="ladder" in method) for level in levels]
-        rows_.append([f"{method}, retrained", f"{min(spent)} to {max(spent)}", *cells])
+        rows_.append([f"{method}, retrained", _range(spent), *cells])
         axis.plot([0, *levels], [float(cell.split(" ")[0]) for cell in cells], "--", label=f"{method}, retrained", lw=1)
     axis.set_ylim(60, 92)
     axis.set_xlabel("sparsity", fontsize=9)
@@ -344,7 +344,8 @@ def lomp(found: Page) -> str:
     figure.savefig(OUT / "limit_lomp.png", dpi=110)
     own = [
         f"{method}: one-shot limit {_at(runs, 'one_shot', 'sparsity')}, accuracy there {_percent(runs, 'one_shot')}; "
-        f"paper's formula {_at(runs, 'paper', 'value')}, accuracy there {_percent(runs, 'paper')}."
+        f"paper's formula {_at(runs, 'paper', 'value')} [{_at(runs, 'paper', 'low')}, {_at(runs, 'paper', 'high')}], "
+        f"accuracy there {_percent(runs, 'paper')}."
         for method in dict.fromkeys(run["method"] for run in found["runs"])
         for runs in [[run for run in found["runs"] if run["method"] == method]]
     ]
@@ -356,6 +357,10 @@ def _epochs_to(seeds, level: float, epochs: int, *, ladder: bool) -> int:
     """Epochs until the sparsity is reached; a level of the ladder needs the dense training and one more."""
     cycle = max(next(i for i, c in enumerate(s) if c["sparsity"] >= level - 1e-9) for s in seeds)
     return epochs * (2 if ladder else cycle + 1)
+
+
+def _range(numbers: list[int]) -> str:
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 
 
 def _at(runs, key: str, value: str) -> str:

@@ -84,7 +84,7 @@ def test_a_finished_directory_answers_at_once_with_the_same_numbers(run, trained
     assert again.stdout.endswith(f"report: {out / 'report.html'}\n")
     assert (out / "report.html").exists()
     other = bad(*flags(trained), "--out", out, *QUICK)
-    assert "verify: 2 there, 0 asked for" in other
+    assert "eps: 0.1 there" in other or "eps: '0.1' there" in other
 
 
 def test_without_out_nothing_is_kept(trained, tmp_path, monkeypatch) -> None:

@@ -205,16 +205,25 @@ def test_results_do_not_depend_on_the_memory(name, kind) -> None:
         calls = _counted(operator)
         for _ in range(2):  # what was kept and what is recorded anew
             torch.testing.assert_close(operator @ vectors, expected, rtol=1e-10, atol=1e-13)
-        recorded.add(calls[0])
+        recorded.add(len(calls))
+        _stays_within(operator._pieces, int(least * factor), largest=max(calls[2:]))  # two were for measuring
     assert len(recorded) > 2  # the budgets did make a difference
 
 
+def _stays_within(pieces, budget: int, *, largest: int) -> None:
+    """What is kept, and the largest chunk that was ever recorded beside it."""
+    (need,) = pieces._needs.values()
+    kept = sum(need.held(len(piece.losses)) for piece in pieces._kept.values())
+    assert kept + (need.at_work(largest) if kept else 0) <= budget
+    assert need.at_work(largest) <= budget + 1
+
+
 def _counted(operator) -> list[int]:
-    """Counts how often a chunk is recorded."""
-    calls, record = [0], operator._pieces._record
+    """Notes the size of every chunk that is recorded."""
+    calls, record = [], operator._pieces._record
 
     def counting(batch):
-        calls[0] += 1
+        calls.append(len(batch[0]))
         return record(batch)
 
     operator._pieces._record = counting
@@ -227,7 +236,7 @@ def test_what_fits_is_recorded_once(kind) -> None:
     operator @ torch.zeros(operator.size)
     calls = _counted(operator)
     operator @ torch.zeros(operator.size)
-    assert calls == [0]
+    assert not calls
 
 
 def test_kept_memory_is_given_back_at_once() -> None:

@@ -171,7 +171,7 @@ def check_race(outcome, ran, terms: Terms) -> None:
     st.integers(1, 3),
 )
 def test_races_between_power_laws(densest, share, power, a, budget, lap) -> None:
-    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=lap, budget=budget, densest=densest)
+    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=lap, budget=budget, densest=densest, longest=100)
     edge = max(share * densest, 0.005)
     outcome, ran = held(power_law(edge, power, a, terms), terms)
     check_race(outcome, ran, terms)
@@ -185,7 +185,7 @@ def test_races_between_power_laws(densest, share, power, a, budget, lap) -> None
 @pytest.mark.parametrize(("densest", "edge"), [(0.07, 0.018), (0.33, 0.052), (0.36, 0.044), (0.7, 0.22), (0.9, 0.6)])
 @pytest.mark.parametrize("power", [0.7, 1.2])
 def test_with_enough_laps_the_interval_covers(densest, edge, power) -> None:
-    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=8, densest=densest)
+    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=8, densest=densest, longest=100)
     outcome, ran = held(power_law(edge, power, 0.4, terms), terms)
     check_race(outcome, ran, terms)
     assert outcome.kept.low <= edge <= outcome.kept.high
@@ -194,7 +194,7 @@ def test_with_enough_laps_the_interval_covers(densest, edge, power) -> None:
 
 
 def test_a_race_between_straight_lines() -> None:
-    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=8, densest=0.5)
+    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=8, densest=0.5, longest=100)
     end = math.log(T_EFF * terms.steps)
 
     def law(kept: float, t: float) -> float:
@@ -210,7 +210,7 @@ def test_a_race_between_straight_lines() -> None:
 @pytest.mark.parametrize("densest", [0.0002, 0.01, 0.5, 1.0])
 @pytest.mark.parametrize("level", [1e-9, 1e3], ids=["all reach", "none reaches"])
 def test_races_that_cannot_straddle_say_so(densest, level) -> None:
-    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=6, densest=densest)
+    terms = Terms(target=0.05, eps=0.05, steps=2000, lap=1, budget=6, densest=densest, longest=100)
     outcome, ran = held(lambda kept, t: level / t, terms)
     spent = sum(dict(ran).values())
     assert not outcome.straddled

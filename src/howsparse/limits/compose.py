@@ -8,6 +8,8 @@ from typing import Any
 from howsparse.limits.extrapolation import Mark, Span
 from howsparse.limits.one_shot import OneShotLimit, crossing
 from howsparse.limits.retuned import Outcome
+from howsparse.limits.yardstick import HOPELESS
+from howsparse.task import Metric
 
 TOLERANCE = 0.005  # drop of the held-out metric that the accuracy limit allows
 MISMATCH = 2.0  # factor between predicted and measured loss increase beyond which the local model is not trusted
@@ -72,9 +74,7 @@ def retuned(outcome: Outcome, recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {"value": span.value, "low": span.low, "high": span.high, "straddled": outcome.straddled, **found}
 
 
-def metric_limit(
-    probes: Mapping[float, Sequence[Mark]], dense: float, *, higher_is_better: bool, tolerance: float = TOLERANCE
-) -> dict[str, Any]:
+def metric_limit(probes: Mapping[float, Sequence[Mark]], dense: float, metric: Metric) -> dict[str, Any]:
     """The sparsity up to which racers' averages keep the held-out metric, without waiting for the whole retraining.
 
     Interpolated linearly in ln(kept) between racers; longer retraining reaches further, so this errs on the dense side.
@@ -82,31 +82,32 @@ def metric_limit(
     Args:
         probes: marks by kept fraction; the last mark of each holds the metric.
         dense: the dense network's held-out metric.
-        higher_is_better: its direction.
-        tolerance: allowed drop, in the metric's own unit.
+        metric: its direction; half a point of accuracy may be lost, or half a percent of another metric.
 
     Returns:
         JSON values: ``dense``, ``higher_is_better``, ``tolerance``, ``value`` (a sparsity or None) and ``points``
         (pairs of sparsity and metric).
 
     Example:
+        >>> from howsparse.task import accuracy
         >>> marks = {0.1: [Mark(1, 0.0, 0.90)], 0.2: [Mark(1, 0.0, 0.92)]}
-        >>> round(metric_limit(marks, 0.915, higher_is_better=True)["value"], 3)
+        >>> round(metric_limit(marks, 0.915, accuracy())["value"], 3)
         0.859
     """
-    sign = 1.0 if higher_is_better else -1.0
-    points = sorted((kept, marks[-1].metric) for kept, marks in probes.items() if marks[-1].metric is not None)
-    surplus = [(math.log(kept), sign * (metric - dense) + tolerance) for kept, metric in points]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    tolerance = TOLERANCE if metric.name == "accuracy" else TOLERANCE * abs(dense)
+    points = sorted((kept, float(marks[-1].metric)) for kept, marks in probes.items() if marks[-1].metric is not None)
+    surplus = [(math.log(kept), sign * (value - dense) + tolerance) for kept, value in points]
     value = None
     for (x0, y0), (x1, y1) in itertools.pairwise(surplus):
         if y0 < 0 <= y1:
             value = 1 - math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
     return {
         "dense": dense,
-        "higher_is_better": higher_is_better,
+        "higher_is_better": metric.higher_is_better,
         "tolerance": tolerance,
         "value": value,
-        "points": [[1 - kept, metric] for kept, metric in points],
+        "points": [[1 - kept, found] for kept, found in points],
     }
 
 
@@ -120,7 +121,12 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
             f"{100 * hessian['negative_mass']:.0f} % of the Hessian's mass is negative: the network is not at a "
             "minimum of this loss, and the quadratic model means little"
         )
-    if paper is not None and paper["high"] - paper["low"] > 0.5 * (1 - paper["value"]):
+    if paper is not None and not paper["certified"]:
+        found.append(
+            f"the paper's limit comes from {paper['samples']:,} samples drawn at random, without a bound on the "
+            "others: what they do not show counts as flat, so it is optimistic"
+        )
+    elif paper is not None and paper["high"] - paper["low"] > 0.5 * (1 - paper["value"]):
         taken = (
             f"its curvature was taken from {paper['samples']:,} of {about['samples']['train']:,} samples"
             if paper["samples"] < about["samples"]["train"]
@@ -130,7 +136,7 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
             f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; "
             "--minutes buys more"
         )
-    if not parts["bent"]:
+    if parts["flat"]:
         found.append(
             "the loss has no second derivative here (or no parameter wants gradients): no curvature, no paper's limit"
         )
@@ -173,6 +179,10 @@ def _about_quadratic(checked: Sequence[Sequence[float]], one_shot: OneShotLimit,
 
 
 def _about_race(outcome: Outcome) -> list[str]:
+    diverged = sum(marks[-1].loss >= HOPELESS for marks in outcome.probes.values())
+    if diverged:
+        who = f"{diverged} of {len(outcome.probes)} racers diverged at the recipe's highest learning rate"
+        return [f"{who}, which they hold constant; what is said of the re-tuned limit rests on the others"]
     if outcome.kept is None:
         return ["the race did not find the re-tuned limit; give it more epochs (--race-epochs)"]
     if not outcome.straddled:

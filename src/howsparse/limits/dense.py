@@ -75,12 +75,12 @@ class DenseNetwork:
             module.training = training
 
     def check_unchanged(self) -> None:
-        """Refuse a network whose prunable weights are no longer the dense ones.
+        """Refuse a network whose weights or buffers are no longer the dense ones.
 
         Raises:
             HowsparseError: they differ.
         """
-        moved = [n for n, p in self.parameters.items() if not torch.equal(p.detach(), self._state[n])]
+        moved = [n for n, t in self.model.state_dict().items() if not torch.equal(t, self._state[n])]
         if moved:
             raise HowsparseError(
                 f"the network is no longer the dense one that the limit was computed on ({moved[0]} has changed); load "

@@ -114,6 +114,8 @@ def ends_of(marks: Sequence[Mark], steps: int) -> tuple[float, float]:
     last = marks[-1].steps
     recent = [mark for mark in marks if 2 * mark.steps >= last - 1]
     length = max(T_EFF * steps, last)
+    if len(recent) < 2:  # an epoch of a step or two
+        return marks[-1].loss, marks[-1].loss
     return loss_at(recent, length, "straight"), loss_at(recent, length, "power")
 
 

@@ -74,13 +74,13 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
     """
     recipe = Recipe() if recipe is None else recipe
     chosen = _settings(settings)
-    if not isinstance(seed, int):
-        raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")
+    if not isinstance(seed, int) or seed < 0:
+        raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number, not negative")
     with _left_as_it_was(task.model):
         _refuse_bad_start(task, chosen)
     about = {
         "command": "limit",
-        "settings": to_plain(chosen),
+        "settings": {name: value for name, value in to_plain(chosen).items() if name != "verify"},
         "recipe": recipe.to_plain(),
         "seed": seed,
         "include": pattern_names(include),
@@ -117,8 +117,10 @@ def _refuse_bad_start(task: Task, settings: LimitSettings) -> None:
             "possible; race_epochs=0, curvature_epochs=0 leaves the one-shot limit"
         )
     by_accuracy = parse_epsilon(str(settings.eps)).rule == "calibrated"
-    if by_accuracy and (task.val is None or task.metric is None):
-        raise HowsparseError(f"eps = {settings.eps} looks at the held-out metric: give the task val= and a metric=")
+    if by_accuracy and (task.val is None or task.metric is None or task.metric.name != "accuracy"):
+        raise HowsparseError(
+            f"eps = {settings.eps} looks at held-out accuracy: give the task val= and metric=accuracy()"
+        )
     task.probe()
 
 

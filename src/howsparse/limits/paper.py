@@ -10,8 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from howsparse.curvature import Spectrum
-from howsparse.limits.extrapolation import Span
+from howsparse.curvature.probes import interval
 from howsparse.limits.norms import PrefixNorms
 from howsparse.limits.solve import limit_curve, scaled_limits, solve_interval, trace_bound
 from howsparse.limits.width import Width, contribution
@@ -28,7 +30,7 @@ class Remainder:
 def width_bounds(spectrum: Spectrum, eps: float, rest: Remainder) -> tuple[Width, Width]:
     """The width g(R) from below and from above: quadrature, probes and left-out samples together.
 
-    For an uncertified spectrum (plain Gauss rules on an indefinite Hessian) both are the same estimate.
+    For an uncertified spectrum (plain Gauss rules on an indefinite Hessian) only the probes are covered.
 
     Args:
         spectrum: of the curvature, or of its coreset's.
@@ -46,7 +48,11 @@ def width_bounds(spectrum: Spectrum, eps: float, rest: Remainder) -> tuple[Width
         if R == 0:
             return 1.0
         f = contribution(R, eps)
-        found = spectrum.bounds(f)[index] if spectrum.certified else float(spectrum.mean_of(f).mean())
+        if spectrum.certified:
+            found = spectrum.bounds(f)[index]
+        else:
+            span = interval(spectrum.mean_of(f), spectrum.D)
+            found = min((span.low, span.high)[index], 1.0)
         return max(found - (lost(R) if index == 0 else 0.0), 0.0)
 
     return (lambda R: side(R, 0)), (lambda R: side(R, 1))
@@ -90,7 +96,8 @@ def paper_limit(spectrum: Spectrum, eps: float, norms: PrefixNorms, rest: Remain
     span = solve_interval(low_width, high_width, norms)
     found = solve_interval(between, between, norms).low
     value = min(max(found.sparsity, span.low.sparsity), span.high.sparsity)
-    trace = max(spectrum.trace + rest.trace, 0.0)
+    whole = spectrum.trace if spectrum.certified else float(spectrum.mean_of(np.abs).mean()) * spectrum.D
+    trace = max(whole + rest.trace, 0.0)  # of |H|
     return {
         "value": value,
         "low": span.low.sparsity,
@@ -115,11 +122,6 @@ def crossing_curves(norms: PrefixNorms, between: Width, low: Width, high: Width)
         R = norms.norm(m)
         rows.append([R, m / norms.size, low(R), between(R), high(R)])
     return rows
-
-
-def as_span(found: dict[str, Any]) -> Span:
-    """Value and interval of a solved limit."""
-    return Span(found["value"], found["low"], found["high"])
 
 
 def _sensitivity(width: Width, norms: PrefixNorms, eps: float) -> float:

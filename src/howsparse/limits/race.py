@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from howsparse import processes
+from howsparse.errors import DivergedError
 from howsparse.limits.dense import DenseNetwork
-from howsparse.limits.extrapolation import Mark
+from howsparse.limits.extrapolation import T_EFF, Mark
 from howsparse.limits.notebook import Notebook
 from howsparse.limits.racer import STATE, Racer
 from howsparse.limits.retuned import Outcome, Terms, hold_race
-from howsparse.limits.yardstick import Yardstick
+from howsparse.limits.yardstick import HOPELESS, Yardstick
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, evaluate
-
-HOPELESS = 1e12  # stands for a loss that is not a finite number
 
 
 class RaceTrack:
@@ -51,7 +50,10 @@ class RaceTrack:
     def hold(self, eps: float, kept_one_shot: float, lap: int, budget: int) -> Outcome:
         """The whole race; see `hold_race`."""
         steps = self.recipe.epochs * len(self.task.train)
-        return hold_race(self.run, Terms(self.yardstick.dense + eps, eps, steps, lap, budget, kept_one_shot))
+        if self.recipe.schedule == "constant":  # followed as it is: its steps count in full
+            steps = math.ceil(steps / T_EFF)
+        longest = max(math.ceil(T_EFF * self.recipe.epochs), lap)
+        return hold_race(self.run, Terms(self.yardstick.dense + eps, eps, steps, lap, budget, kept_one_shot, longest))
 
     def run(self, kept: float, epochs: int) -> Sequence[Mark]:
         """All marks of one racer up to the end of an epoch."""
@@ -63,7 +65,12 @@ class RaceTrack:
         racer = self._racer(kept)
         if racer.epochs < epochs:
             steps = epochs * len(self.task.train)
-            racer.run(epochs, mark_steps(steps), lambda step: self._look(step, last=step == steps))
+            try:
+                racer.run(epochs, mark_steps(steps), lambda step: self._look(step, last=step == steps))
+            except DivergedError:  # our constant learning rate may be too much where the recipe's own is not
+                racer.marks = [[step, HOPELESS, None] for step in mark_steps(steps)]
+                racer.epochs = epochs
+                return racer.marks
             if self.folder is not None and processes.rank() == 0:
                 racer.save(self._place(kept))
         if self.folder is not None and processes.world() == 1:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from howsparse import processes
 from howsparse.files import write_atomic
 from howsparse.limits.dense import DenseNetwork
 from howsparse.masks import Masks, Upkeep
@@ -72,12 +73,12 @@ class Racer:
         """
         self._dense.restore()
         upkeep = Upkeep(self._dense.parameters, self._masks)
-        self._masks.apply_(detached(self._dense.parameters))
-        training = self._training(epochs, upkeep, set(marks), on_mark)
-        if self._state is not None:
-            self._task.model.load_state_dict(self._state["model"])
-            training.load_state_dict(self._state["training"])
         try:
+            self._masks.apply_(detached(self._dense.parameters))
+            training = self._training(epochs, upkeep, set(marks), on_mark)
+            if self._state is not None:
+                self._task.model.load_state_dict(self._state["model"])
+                training.load_state_dict(self._state["training"])
             for _ in training.run():
                 pass
             self._state = {"model": _copy(self._task.model.state_dict()), "training": training.state_dict()}
@@ -104,6 +105,7 @@ class Racer:
         )
 
     def _look(self, on_mark: Callable[[int], list[Any]]) -> None:
+        processes.agree(self._average)  # running statistics are each process's own until the epoch ends
         with randomness_of_its_own(self._task.device):  # who looks must not change what dropout draws next
             self.marks.append(on_mark(self.steps))
 

@@ -12,6 +12,9 @@ FIRST_GUESS = (0.13, 0.7)
 FURTHEST = 2.5
 """Largest factor between one density and the next, and between the two that straddle the answer."""
 
+CLOSE = 1.1
+"""Factor between two densities below which none is put in between."""
+
 Race = Callable[[float, int], Sequence[Mark]]
 """``race(kept, epochs)``: the marks of the racer that keeps ``kept``, trained to the end of epoch ``epochs``."""
 
@@ -27,6 +30,7 @@ class Terms:
         lap: epochs that a racer runs at first.
         budget: epochs that all racers may run together.
         densest: the kept fraction of the one-shot limit; nothing above it needs retraining.
+        longest: epochs after which a racer has reached the end of the retraining that is predicted.
     """
 
     target: float
@@ -35,6 +39,7 @@ class Terms:
     lap: int
     budget: int
     densest: float
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,11 @@ class Outcome:
 
 
 def hold_race(race: Race, terms: Terms) -> Outcome:
-    """Run laps at one density after another until two straddle the target; spend what is left on lengthening those two.
+    """Run laps at one density after another until two straddle the target; then lengthen those two.
 
     The first density is a rule of thumb. Each next one lies where the probes so far see the answer, or beyond it while
-    they are all on one side. At least two racers run, whatever the budget.
+    they are all on one side. At least two racers run, whatever the budget. No racer runs longer than what is predicted;
+    effort beyond that goes into further densities between the two.
 
     Args:
         race: runs a racer and gives its marks.
@@ -76,16 +82,25 @@ def hold_race(race: Race, terms: Terms) -> Outcome:
         probes[kept], ran[kept] = tuple(race(kept, terms.lap)), terms.lap
         kept = next_density(probes, terms)
     around = straddling(probes, terms)
-    if around is not None:
-        more = (terms.budget - sum(ran.values())) // 2
-        for side in around if more > 0 else ():
-            ran[side] += more
-            probes[side] = tuple(race(side, ran[side]))
+    more = (terms.budget - sum(ran.values())) // 2
+    for side in around or ():
+        longer = min(ran[side] + more, terms.longest)
+        if longer > ran[side]:
+            ran[side] = longer
+            probes[side] = tuple(race(side, longer))
+    while (around := straddling(probes, terms)) is not None and _worth_halving(around, sum(ran.values()), terms):
+        middle = math.sqrt(around[0] * around[1])
+        probes[middle], ran[middle] = tuple(race(middle, terms.longest)), terms.longest
     found = predict_kept(probes, terms.target, terms.steps)
     if found is not None:  # what needs no retraining needs none
         found = Span(*(min(kept, terms.densest) for kept in (found.value, found.low, found.high)))
     reaching = frozenset(kept for kept in probes if end_of(probes[kept], terms.steps) <= terms.target)
     return Outcome(found, straddling(probes, terms) is not None, probes, sum(ran.values()), reaching)
+
+
+def _worth_halving(around: tuple[float, float], spent: int, terms: Terms) -> bool:
+    """Whether there is effort left for a racer of full length, and room for it."""
+    return spent + terms.longest <= terms.budget and around[1] / around[0] > CLOSE
 
 
 def straddling(probes: Mapping[float, Sequence[Mark]], terms: Terms) -> tuple[float, float] | None:

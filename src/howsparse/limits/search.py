@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from howsparse import processes
-from howsparse.errors import NoCurvatureError
+from howsparse.errors import HowsparseError, NoCurvatureError
 from howsparse.limits.compose import compose, metric_limit
 from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.epsilon import Epsilon, absolute, batch_std, calibrated, parse_epsilon, relative, sample_std
@@ -19,6 +19,7 @@ from howsparse.limits.paper import paper_limit
 from howsparse.limits.plan import Plan, make_plan
 from howsparse.limits.race import RaceTrack
 from howsparse.limits.result import Limit, Survival
+from howsparse.limits.retuned import Outcome
 from howsparse.limits.settings import LimitSettings
 from howsparse.limits.sharpness import Sharpness
 from howsparse.limits.verify import measure_retuned, retrain
@@ -81,12 +82,15 @@ class Search:
     def finish(self) -> Limit:
         """Do what is left; returns at once where the result is on disk."""
         found = processes.agree_on(None if self.run is None else self.run.result)
+        started = time.perf_counter()
         if found is None:
-            started = time.perf_counter()
             found = self._compute()
             found["cost"]["seconds"] = time.perf_counter() - started
-            if self.run is not None:
-                self.run.finish(found)
+            self._finish(found)  # the prediction is on disk before anything is measured
+        if self._to_verify(found):
+            found["verified"] = self._verify(found)
+            found["cost"]["seconds"] += time.perf_counter() - started
+            self._finish(found)
         eps, points = found["eps"], found["one_shot"]["points"]
         return Limit(found, lambda masks: self._survival(masks, eps, points))
 
@@ -98,18 +102,15 @@ class Search:
         parts: dict[str, Any] = {"eps": eps, "plan": plan, "one_shot": self._one_shot(eps)}
         parts["empty"] = self._increase(self.dense.total).mean
         measured = parts["one_shot"].measured
-        parts["bent"] = self._is_bent()
-        parts["checked"] = self.notebook.once("quadratic", lambda: self._quadratic(measured)) if parts["bent"] else []
+        parts["checked"] = self._if_bent("quadratic", lambda: self._quadratic(measured)) or []
         if plan.race and 0 < measured < 1:
             parts["race"] = self._race(eps, plan, 1 - measured)
-        if plan.coreset and measured < 1 and parts["bent"]:
-            parts["hessian"] = self.notebook.once("hessian", self._sharpness.hessian)
-            parts["paper"] = self.notebook.once("paper", lambda: self._paper(eps))
+        if plan.coreset and measured < 1:
+            parts["hessian"] = self._if_bent("hessian", self._sharpness.hessian)
+            parts["paper"] = self._if_bent("paper", lambda: self._paper(eps))
+        parts["flat"] = parts.get("paper") is None and plan.coreset > 0 and measured < 1
         found = compose(parts, self._about())
         found["thresholds"] = self._thresholds(found)
-        if self.settings.verify and found["retuned"] is not None and found["retuned"]["value"] is not None:
-            self.notebook.once("prediction", lambda: found["retuned"])  # on disk before anything is measured
-            found["verified"] = self._verify(eps, 1 - found["retuned"]["value"])
         return found
 
     # --- loss ---------------------------------------------------------------------------------------------------------
@@ -123,7 +124,9 @@ class Search:
         if asked.rule == "sample-std":
             return sample_std(losses)
         if asked.rule == "batch-std":
-            size = getattr(self.task.calib, "batch_size", 128)
+            size = getattr(self.task.calib, "batch_size", None)
+            if size is None:
+                raise HowsparseError("eps = batch-std needs map-style data, whose batch size is known; take sample-std")
             return batch_std([float(part.mean()) for part in losses.split(size)])
         assert asked.amount is not None
         if asked.rule == "absolute":
@@ -171,20 +174,21 @@ class Search:
 
         return one_shot_limit(increase_at, self.dense.total, eps.value)
 
-    def _is_bent(self) -> bool:
-        """Whether the loss has a second derivative at all."""
+    def _if_bent(self, key: str, compute: Callable[[], Any]) -> Any:
+        """A piece that needs second derivatives; None where the loss or the network has none."""
+        return self.notebook.once(key, lambda: self._unless_flat(compute))
 
-        def compute() -> bool:
-            try:
-                self._sharpness.increases([self.dense.masks(0)])
-            except NoCurvatureError:
-                return False
-            return True
-
-        return bool(self.notebook.once("second derivative", compute)) if self._wants_gradients() else False
-
-    def _wants_gradients(self) -> bool:
-        return any(p.requires_grad for p in self.task.model.parameters())
+    def _unless_flat(self, compute: Callable[[], Any]) -> Any:
+        if not any(p.requires_grad for p in self.task.model.parameters()):
+            return None
+        try:
+            return compute()
+        except NoCurvatureError:
+            return None
+        except RuntimeError as error:  # torch has no second derivative of some layers
+            if "not implemented" not in str(error) and "not differentiable" not in str(error):
+                raise
+            return None
 
     def _quadratic(self, measured: float) -> list[list[float]]:
         """Rows (sparsity, gᵀd, ½ dᵀHd) around the one-shot limit."""
@@ -204,14 +208,14 @@ class Search:
             callbacks=[self.watch],
         )
         outcome = track.hold(eps.value, kept_one_shot, plan.lap, plan.race)
-        dense = None
-        if self.task.val is not None and self.task.metric is not None:
-            dense = self.notebook.once("dense metric", self._held_out)
-            higher = self.task.metric.higher_is_better
-            accuracy = metric_limit(outcome.probes, dense, higher_is_better=higher)
-        else:
-            accuracy = None
-        return {"outcome": outcome, "metric": accuracy, "target": self._yardstick.dense + eps.value}
+        return {"outcome": outcome, "metric": self._metric_limit(outcome)}
+
+    def _metric_limit(self, outcome: Outcome) -> dict[str, Any] | None:
+        """Where the held-out metric falls; None without one."""
+        if self.task.val is None or self.task.metric is None:
+            return None
+        dense = self.notebook.once("dense metric", lambda: _finite(self._held_out()))
+        return None if dense is None else metric_limit(outcome.probes, dense, self.task.metric)
 
     def _paper(self, eps: Epsilon) -> dict[str, Any]:
         sharpness = self._sharpness
@@ -239,7 +243,16 @@ class Search:
         plan = Plan(**self.notebook.once("plan", lambda: vars(self._plan())))
         return Sharpness(self.task, self.dense, plan, self.settings, seed=self.seed, folder=self.folder)
 
-    def _verify(self, eps: Epsilon, start: float) -> dict[str, Any]:
+    def _finish(self, found: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.finish(found)
+
+    def _to_verify(self, found: dict[str, Any]) -> bool:
+        predicted = found["retuned"] is not None and found["retuned"]["value"] is not None
+        points = 0 if found["verified"] is None else len(found["verified"]["points"])
+        return predicted and points < self.settings.verify
+
+    def _verify(self, limits: dict[str, Any]) -> dict[str, Any]:
         runs = 0
 
         def retrain_at(kept: float) -> dict[str, Any]:
@@ -254,7 +267,7 @@ class Search:
             )
             return found
 
-        target = self._yardstick.dense + eps.value
+        target, start = self._yardstick.dense + limits["eps"], 1 - limits["retuned"]["value"]
         kept, points = measure_retuned(retrain_at, start, target, self.settings.verify)
         span = None if kept is None else {"value": 1 - kept.value, "low": 1 - kept.high, "high": 1 - kept.low}
         return {"retuned": span, "points": points, "epochs": runs * self.recipe.epochs}
@@ -266,7 +279,7 @@ class Search:
         for kind, key in (("re-tuned", "retuned"), ("paper", "paper")):
             values[kind] = (found[key] or {}).get("value")
         removed = {kind: round(s * norms.size) for kind, s in values.items() if s}
-        return {kind: norms.magnitude(m) for kind, m in removed.items()}
+        return {kind: norms.magnitude(m) for kind, m in removed.items() if m}
 
     # --- around them ------------------------------------------------------------------------------------------------
     def _about(self) -> dict[str, Any]:
@@ -286,12 +299,14 @@ class Search:
         masks.check(self.dense.weights)
         self.dense.check_unchanged()
         yardstick = self._yardstick  # made now, while the network is the dense one
-        try:
-            ((first, second),) = self._sharpness.increases([masks])
-        except NoCurvatureError:
-            first = second = math.nan
+        found = self._unless_flat(lambda: self._sharpness.increases([masks]))
+        first, second = (math.nan, math.nan) if found is None else found[0]
         with self.dense.without(masks):
             measured = yardstick.increase().mean
         known = [(s, rise) for s, rise, _ in points if rise is not None]
         like = crossing([s for s, _ in known], [rise for _, rise in known], measured) if measured > 0 else None
         return Survival(masks.sparsity, first + second, measured, eps, like)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

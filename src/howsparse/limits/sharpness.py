@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howsparse import processes
-from howsparse.curvature import GaussNewton, Hessian, Objective, Spectrum, slq
+from howsparse.curvature import GaussNewton, Hessian, Objective, Operator, Spectrum, slq
 from howsparse.curvature.coreset import Coreset, most_uncertain, remainder_trace, uniform
 from howsparse.curvature.probes import rademacher
 from howsparse.curvature.slq import State
@@ -70,9 +70,16 @@ class Sharpness:
     def part(self) -> Coreset:
         """The samples whose curvature is used: the least certain ones for softmax Gauss-Newton, else a fixed draw."""
         count = self._plan.coreset
-        if self._softmax and self._settings.curvature == "ggn" and self._divisible(count):
-            return most_uncertain(self._objective, count)
-        return self._draw(count)
+        if self._settings.curvature == "hessian" or not self._divisible(count):
+            return self._draw(count)
+        return most_uncertain(self._objective, count) if self._softmax else self._drawn_below(count)
+
+    def _drawn_below(self, count: int) -> Coreset:
+        """A fixed draw divided by the number of *all* samples: its Gauss-Newton matrix lies below the whole one."""
+        order = torch.randperm(self._objective.samples, generator=torch.Generator().manual_seed(self._seed))
+        chosen, others = (part.sort().values for part in (order[:count], order[count:]))
+        parts = [self._objective.subset(p.tolist(), divide_by=self._objective.samples) for p in (chosen, others)]
+        return Coreset(parts[0], parts[1], chosen, None, certified=True)
 
     def _draw(self, count: int) -> Coreset:
         """A fixed draw of samples, or all of them; its mean estimates the whole mean."""
@@ -87,7 +94,7 @@ class Sharpness:
         """Stochastic Lanczos quadrature; resumes from its last saved step."""
         psd = self._settings.curvature == "ggn"
         found = slq(
-            GaussNewton(part.top) if psd else Hessian(part.top),
+            self._matrix(part.top),
             psd=psd,
             certify=False,
             probes=self._settings.probes,
@@ -111,10 +118,10 @@ class Sharpness:
         return Remainder(max(found.mean, 0.0), found.high)
 
     def layer_traces(self, part: Coreset) -> dict[str, float]:
-        """Trace of each layer's diagonal block of the Gauss-Newton matrix, from two random vectors (Hutchinson)."""
+        """Trace of each layer's diagonal block of the curvature, from two random vectors (Hutchinson)."""
         top = part.top
         vectors = rademacher(2, top.size, seed=self._seed, dtype=top.dtype).to(top.device)
-        products = (GaussNewton(top) @ vectors).double() * vectors.double()
+        products = (self._matrix(top) @ vectors).double() * vectors.double()
         pieces = top.unflatten(products.mean(dim=0).to(top.dtype))
         return {name: float(piece.double().sum()) for name, piece in pieces.items()}
 
@@ -130,13 +137,16 @@ class Sharpness:
             "negative_mass": resolved_negative_mass(found),
         }
 
+    def _matrix(self, objective: Objective) -> Operator:
+        return GaussNewton(objective) if self._settings.curvature == "ggn" else Hessian(objective)
+
     # --- disk -------------------------------------------------------------------------------------------------------
     def _load(self) -> State | None:
-        path = None if self._folder is None else self._folder / STATE
-        if path is None or not processes.agree_on(path.exists()):
-            return None
-        found: State = torch.load(path, weights_only=True)
-        return found
+        path = None if self._folder is None or processes.rank() else self._folder / STATE
+        there = path is not None and path.exists()
+        found: State | None = torch.load(path, map_location="cpu", weights_only=True) if there and path else None
+        agreed: State | None = processes.agree_on(found)
+        return agreed
 
     def _save(self, state: State) -> None:
         if self._folder is None or processes.rank() != 0 or time.monotonic() - self._saved < SAVE_EVERY:

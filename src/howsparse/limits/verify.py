@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from howsparse.errors import DivergedError
 from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.extrapolation import Span, kept_at
-from howsparse.limits.yardstick import Yardstick
+from howsparse.limits.yardstick import HOPELESS, Yardstick
 from howsparse.masks import Upkeep
 from howsparse.masks.prunable import detached
 from howsparse.task import Task
@@ -38,23 +39,25 @@ def retrain(
     bare = copy.copy(task)
     bare.val = None
     masks = dense.masks_keeping(kept)
-    masks.apply_(detached(dense.parameters))
     upkeep = Upkeep(dense.parameters, masks)
-    training = Training(
-        bare,
-        dataclasses.replace(recipe, keep="last"),
-        recipe.epochs,
-        epoch_seed=lambda epoch: 1_000_003 * (seed + 1) + epoch,
-        after_step=upkeep.step,
-        l1_weights=list(dense.parameters.values()),
-        callbacks=callbacks,
-    )
     try:
+        masks.apply_(detached(dense.parameters))
+        training = Training(
+            bare,
+            dataclasses.replace(recipe, keep="last"),
+            recipe.epochs,
+            epoch_seed=lambda epoch: 1_000_003 * (seed + 1) + epoch,
+            after_step=upkeep.step,
+            l1_weights=list(dense.parameters.values()),
+            callbacks=callbacks,
+        )
         for _ in training.run():
             pass
-        loss = yardstick.dense + yardstick.increase().mean
+        loss = min(yardstick.dense + yardstick.increase().mean, HOPELESS)
         splits = (("val", task.val), ("test", task.test))
         metrics = {name: None if data is None else evaluate(task, data).metric for name, data in splits}
+    except DivergedError:
+        return {"kept": kept, "loss": HOPELESS, "val": None, "test": None}
     finally:
         dense.restore()
     return {"kept": kept, "loss": max(loss, 0.0), **{k: v if v == v else None for k, v in metrics.items()}}

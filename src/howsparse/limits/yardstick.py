@@ -13,6 +13,7 @@ from howsparse.curvature import Objective
 from howsparse.errors import HowsparseError
 from howsparse.task import Task
 
+HOPELESS = 1e12  # stands for a loss that is not a finite number
 _STREAM = 0x5EED
 
 
@@ -27,13 +28,14 @@ class Increase:
 @torch.no_grad()
 def sample_losses(task: Task, data: Batches) -> Tensor:
     """Losses of this process's samples in evaluation mode, float64, in the order of the data."""
-    model, was_training = task.model, task.model.training
-    model.eval()
+    shares = data.ordered(rank=processes.rank(), world=processes.world())
+    modes = {module: module.training for module in task.model.modules()}
+    task.model.eval()
     try:
-        shares = data.ordered(rank=processes.rank(), world=processes.world())
-        found = [task.sample_losses(*task.outputs(model, batch)).double().cpu() for batch in shares]
+        found = [task.sample_losses(*task.outputs(task.model, batch)).double().cpu() for batch in shares]
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
 
 
@@ -69,6 +71,13 @@ class Yardstick:
         everything = Objective.of(task, parameters)
         everything.check_repeatable()
         self.whole = everything.sample_losses()
+        known = everything.data.samples
+        if known is not None and len(self.whole) > known:
+            raise HowsparseError(
+                f"the loss gives {len(self.whole)} values for {known} samples; it must give one for each sample of the "
+                "data set (for sequences: leave logits and targets in batch shape, (B, C, T) and (B, T), and the mean "
+                "over positions is taken here)"
+            )
         self.loss = float(self.whole.mean())
         self.data = _subset(everything.data, compared(len(self.whole)), seed)
         self._dense = sample_losses(task, self.data)
