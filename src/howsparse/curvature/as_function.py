@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from howsparse.curvature.evaluation_mode import evaluation_mode
 from howsparse.task import Batch, Forward
 
 State = Mapping[str, Tensor]
@@ -27,7 +28,7 @@ class AsFunction(nn.Module):
 
     def at(self, state: State, batch: Batch) -> tuple[Tensor, Tensor]:
         """Output and target of a batch, with the tensors of ``state`` in place of those of the same names."""
-        with _evaluation_mode(self.model), _second_derivatives(self.model):
+        with evaluation_mode(self.model), _second_derivatives(self.model):
             if not state:
                 return self._forward(self.model, batch)
             tensors = {f"model.{name}": tensor for name, tensor in state.items()}
@@ -38,18 +39,6 @@ class AsFunction(nn.Module):
         """A copy of all parameters and buffers, outside autograd."""
         tensors = (*self.model.named_parameters(), *self.model.named_buffers())
         return {name: tensor.detach().clone() for name, tensor in tensors}
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Running statistics and no dropout inside; every module gets back the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def lap_of(recipe: Recipe, steps: int) -> int:
 
 def _fixed(compared: float) -> float:
     """Epochs' worth of what is always done: dense pass, bisection, quadratic check."""
-    return FORWARD * (1 + (BISECTION + 1) * compared) + 0.1 * (4 * PRODUCT + 1) + 0.5
+    return FORWARD * (1 + (BISECTION + 1) * compared) + 1 + 0.1 * 4 * PRODUCT + 0.5
 
 
 def _within(

@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,15 @@ class Sharpness:
         """First- and second-order loss increase, gᵀd and ½ dᵀHd, of removing what each of the masks removes."""
         top = self._draw(max(int(CHECK_SHARE * self._plan.samples), LEAST_CHECKED)).top
         steps = torch.stack([self._step(mask) for mask in masks])
-        gradient = top.gradient()[1]
         products = Hessian(top) @ steps
-        first = (steps.double() @ gradient.double()).tolist()
+        first = (steps.double() @ self._gradient).tolist()
         second = (0.5 * (steps.double() * products.double()).sum(dim=1)).tolist()
         return list(zip(first, second, strict=True))
+
+    @cached_property
+    def _gradient(self) -> Tensor:
+        """Over all samples: over a part of them it is not zero at a minimum."""
+        return self._objective.gradient()[1].double()
 
     def _step(self, masks: Masks) -> Tensor:
         gone = {name: ~masks[name].to(weight.device) for name, weight in self._dense.weights.items()}
