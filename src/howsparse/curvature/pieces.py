@@ -81,7 +81,8 @@ class Pieces:
         self._needs: dict[object, Need] = {}
         self._sizes: dict[object, int] = {}  # samples in a chunk
         self._kept: dict[tuple[int, int], Piece] = {}  # by number of batch and of chunk
-        self._kept_bytes = 0.0
+        self._held: dict[tuple[int, int], float] = {}  # bytes of what is kept
+        self._most = 0.0  # bytes that the largest chunk so far takes at work
         self._losses: dict[tuple[int, int], float] = {}
         self._all_kept = False
 
@@ -103,7 +104,12 @@ class Pieces:
         self._all_kept = len(self._kept) == len(self._losses)
 
     def _recorded(self, chunk: Batch, where: tuple[int, int]) -> Piece:
-        """Record a chunk; keep it if there is room for it and for another one at work."""
+        """Record a chunk; keep it if there is room for it and for the largest one at work."""
+        need, samples = self._need(chunk), chunks.length(chunk)
+        self._most = max(self._most, need.at_work(samples))
+        while self._held and sum(self._held.values()) + self._most > self._budget:
+            self._held.popitem()
+            self._kept.popitem()
         piece = self._record(chunk)
         mean = float(piece.losses.double().mean())
         expected = self._losses.setdefault(where, mean)
@@ -113,10 +119,8 @@ class Pieces:
                 "though inputs and weights did not: something random is at work in the network; "
                 "objective.check_repeatable() names it"
             )
-        need, samples = self._need(chunk), chunks.length(chunk)
-        if self._kept_bytes + need.held(samples) + need.at_work(samples) <= self._budget:
-            self._kept[where] = piece
-            self._kept_bytes += need.held(samples)
+        if sum(self._held.values()) + need.held(samples) + self._most <= self._budget:
+            self._kept[where], self._held[where] = piece, need.held(samples)
         return piece
 
     # --- how large a chunk may be ---------------------------------------------------------------------------------
