@@ -93,7 +93,7 @@ class Pieces:
             HowsparseError: data or losses changed since an earlier pass, or the memory is too small.
         """
         if self._all_kept:
-            yield from self._kept.values()
+            yield from (self._kept[where] for where in sorted(self._kept))
             return
         if not self._budget:
             device = self._objective.device
