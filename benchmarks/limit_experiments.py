@@ -6,7 +6,8 @@
 
 Everything measured is kept in ``benchmarks/results/limit_experiments.json`` the moment it is known, so that a run that
 was stopped goes on where it was; spectra lie in ``runs/limit_experiments``. Pictures and tables go into
-``docs/results/limit-experiments.md``. Dense networks that are missing are trained first (12 epochs each).
+``docs/results/limit-experiments.md``. Dense networks that are missing are trained first (12 epochs each). One run at a
+time, and classifiers only.
 """
 
 import argparse

@@ -54,7 +54,7 @@ def _starts(objective: Objective) -> list[int]:
 @pytest.mark.parametrize("name", ["mlp", "regression", "convolutions", "attention"])
 def test_the_batch_size_does_not_matter(name, kind) -> None:
     made = problem(name)
-    results = [dense(kind(made.objective(batch_size=size))) for size in (1, 4, 100)]
+    results = [dense(kind(made.objective(batch_size=size))) for size in (2, 4, 100)]
     torch.testing.assert_close(results[0], results[2], rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(results[1], results[2], rtol=1e-10, atol=1e-13)
 
@@ -200,7 +200,7 @@ def test_results_do_not_depend_on_the_memory(name, kind) -> None:
     expected = kind(objective) @ vectors
     least = least_memory(kind, objective)
     recorded = set()
-    for factor in (1.0, 1.5, 2.5, 4.0, 6.0, 10.0, 40.0):
+    for factor in (1.0, 1.5, 3.0, 6.0, 40.0):
         operator = kind(objective, memory=int(least * factor))
         calls = _counted(operator)
         for _ in range(2):  # what was kept and what is recorded anew
@@ -376,7 +376,7 @@ def test_a_network_that_computes_in_mixed_precision(kind) -> None:
 
 
 # --- algebra ----------------------------------------------------------------------------------------------------------
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), a=st.floats(-3, 3), b=st.floats(-3, 3), kind=st.sampled_from(KINDS))
 def test_operators_are_linear_and_symmetric(seed, a, b, kind) -> None:
     operator = kind(problem("convolutions", seed % 5).objective())

@@ -162,7 +162,7 @@ def test_the_re_tuned_limit_needs_fine_tuning() -> None:
 
 
 def test_a_loop_of_ones_own_is_told_what_to_do() -> None:
-    pruner = LOMP().attach(nn.Linear(10, 10))
+    pruner = LOMP(limit="paper").attach(nn.Linear(10, 10))
     with pytest.raises(hs.HowsparseError, match=r"hs.limit\(task\).paper.value"):
         for _ in pruner.cycles():
             pass
