@@ -42,7 +42,7 @@ def test_to_the_one_shot_limit(make_task, tmp_path) -> None:
 
 
 def test_to_the_papers_limit(make_task, tmp_path) -> None:
-    result = hs.prune(make_task(), LOMP(fine_tune=1), RECIPE, tmp_path / "run")
+    result = hs.prune(make_task(), LOMP(limit="paper", fine_tune=1), RECIPE, tmp_path / "run")
     found = json.loads((tmp_path / "run" / "limit" / "result.json").read_text())
     assert result.achieved == pytest.approx(found["paper"]["value"], abs=0.51 / found["weights"])
     assert found["retuned"] is None
