@@ -18,10 +18,8 @@ def short(name: str, **changes) -> CyclicMethod:
     cls = METHODS[name]
     known = settings_of(cls)
     own = {"cycles": 3} if "cycles" in known else {}
-    if "sparsity" in known and known["sparsity"].default is None:
-        own["sparsity"] = 0.8  # what it would find by itself needs a task, which a loop of one's own has not
-    if name == "lomp":  # its recipe is that of the loops here
-        own |= {"penalty": 0.0, "fine_tune": 1}
+    if name == "lomp":  # a limit needs a task, which a loop of one's own has not; its recipe is that of the loops here
+        own |= {"sparsity": 0.8, "penalty": 0.0, "fine_tune": 1}
     return cls(**own | changes)
 
 
