@@ -124,7 +124,9 @@ def test_the_race_is_in_the_details(whole) -> None:
     probes = details["retuned"]["probes"]
     assert [p["sparsity"] for p in probes] == sorted((p["sparsity"] for p in probes), reverse=True)
     assert all(mark[1] >= 0 for p in probes for mark in p["marks"])
-    assert details["retuned"]["epochs"] == sum(p["marks"][-1][0] // 7 for p in probes) <= 9
+    assert (
+        details["retuned"]["epochs"] == sum(p["marks"][-1][0] // 7 for p in probes) <= 3 * 5
+    )  # three laps of the 5 epochs that predict 6
     assert details["retuned"]["straddled"] in (True, False)
 
 

@@ -59,7 +59,7 @@ def test_the_example_has_all_pieces(whole) -> None:
     kinds = Counter(key.split()[0] for key in keys)
     assert kinds.keys() >= {"eps", "plan", "one-shot", "quadratic", "race", "hessian", "paper", "retrained", "dense"}
     longer = Counter(key.split(" epochs")[0] for key in keys if key.startswith("race"))
-    assert max(longer.values()) == 2  # a racer that went on from disk
+    assert len(longer) >= 2
     assert len(keys) == len(set(keys))
     assert found.details["verified"]["retuned"] is not None or len(found.details["verified"]["points"]) == 2
 

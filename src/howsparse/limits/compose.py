@@ -7,6 +7,7 @@ from typing import Any
 
 from howsparse.limits.extrapolation import Mark, Span
 from howsparse.limits.one_shot import OneShotLimit, crossing
+from howsparse.limits.plan import FEWEST_STEPS
 from howsparse.limits.retuned import Outcome
 from howsparse.limits.yardstick import HOPELESS
 from howsparse.task import Metric
@@ -185,6 +186,10 @@ def _about_race(outcome: Outcome) -> list[str]:
         return [f"{who}, which they hold constant; what is said of the re-tuned limit rests on the others"]
     if outcome.kept is None:
         return ["the race did not find the re-tuned limit; give it more epochs (--race-epochs)"]
+    last = min(marks[-1].steps for marks in outcome.probes.values())
+    if last < FEWEST_STEPS:
+        few = f"a racer ran only {last} optimizer steps; below {FEWEST_STEPS} its word on the re-tuned limit is not"
+        return [f"{few} to be relied on (--race-epochs)"]
     if not outcome.straddled:
         return ["the re-tuned limit lies outside the densities tried; give the race more epochs (--race-epochs)"]
     return []

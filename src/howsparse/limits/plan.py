@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from howsparse.errors import HowsparseError
+from howsparse.limits.extrapolation import T_EFF
 from howsparse.limits.settings import LimitSettings
 from howsparse.task import Task
 from howsparse.training import Recipe
@@ -87,9 +88,9 @@ def _race_cost(lap: int, share: float) -> float:
 
 
 def lap_of(recipe: Recipe, steps: int) -> int:
-    """Epochs a racer runs at first: one of very many steps, else two or more; at most a third of the recipe."""
+    """Epochs a racer runs at first: one of very many steps, else two or more; no longer than what is predicted."""
     enough = 1 if steps >= MANY_STEPS else max(2, math.ceil(FEWEST_STEPS / steps))
-    return max(1, min(enough, recipe.epochs // 3))
+    return max(1, min(enough, math.ceil(T_EFF * recipe.epochs)))
 
 
 def _fixed(compared: float) -> float:

@@ -47,7 +47,7 @@ class Limit:
     """How sparse a network can go. All limits are sparsities, fractions removed.
 
     Attributes:
-        details: everything that was found, as ``limit.json`` holds it.
+        details: everything that was found, as ``result.json`` holds it.
     """
 
     def __init__(self, details: Mapping[str, Any], predictor: Callable[[Masks], Survival] | None = None) -> None:
@@ -107,10 +107,15 @@ class Limit:
 
     def __str__(self) -> str:
         parts = [f"one-shot {self.one_shot.value:.3f} (measured)"]
+        race = self.details["retuned"]
+        if race is not None and self.retuned is None:
+            parts.append(f"re-tuned not found, between {race['low']:.3f} and {race['high']:.3f}")
         if self.retuned is not None:
             parts.append(f"re-tuned {_text(self.retuned)} ({self.details['retuned']['method']})")
         if self.paper is not None:
             parts.append(f"paper's formula {_text(self.paper)}")
+        if self.warnings:
+            parts.append(f"{len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}, see .warnings")
         return " · ".join(parts)
 
     def to_plain(self) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class Search:
             found = self._compute()
             found["cost"]["seconds"] = time.perf_counter() - started
             self._finish(found)  # the prediction is on disk before anything is measured
+        if self.settings.verify and (found["retuned"] or {}).get("value") is None:
+            found["warnings"].append("nothing was verified: there is no prediction of the re-tuned limit to start from")
         if self._to_verify(found):
             found["verified"] = self._verify(found)
             found["cost"]["seconds"] += time.perf_counter() - started

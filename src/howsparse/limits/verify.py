@@ -15,6 +15,7 @@ from howsparse.masks.prunable import detached
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, Training, evaluate
 
+NARROW = 0.01  # difference in ln(kept) below which another retraining says nothing new
 STEP = 1.35  # factor between kept fractions while the answer has not been straddled
 
 
@@ -94,8 +95,8 @@ def measure_retuned(
             kept = math.sqrt(max(missed) * min(above)) if above else kept
         else:
             kept = min(kept * STEP, densest) if missed else kept / STEP
-        if any(p["kept"] == kept for p in points):
-            break
+        if any(abs(math.log(p["kept"] / kept)) < NARROW for p in points):
+            break  # seen already, or as good as
     points.sort(key=lambda p: float(p["kept"]))
     return _bracket(points, target), points
 

@@ -27,8 +27,8 @@ class LOMP(CyclicMethod):
     The dense training minimises ``L + penalty * sum |w|`` over the prunable weights; the limit is computed on the
     trained network and as many of the smallest weights go in one shot, without retraining. ``fine_tune`` epochs
     afterwards, without the penalty, are an addition to the paper's method. The limit is the measured ``one-shot`` one,
-    what the loss bears without retraining; the ``paper``'s formula, to the letter, which in our measurements removes far
-    more than accuracy bears (docs/results/limit-experiments.md); or the ``re-tuned`` one, what the fine-tuning is
+    what the loss bears without retraining; the ``paper``'s formula, to the letter, which in our measurements removes
+    far more than accuracy bears (docs/results/limit-experiments.md); or the ``re-tuned`` one, what the fine-tuning is
     predicted to bring back. See `howsparse.limit`.
 
     Example:
