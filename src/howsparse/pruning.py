@@ -12,7 +12,7 @@ from howsparse import processes
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, prunable_parameters
 from howsparse.masks.prunable import Pattern
-from howsparse.methods import CyclicPruner, Method
+from howsparse.methods import CyclicMethod, Method
 from howsparse.report import REPORT, write_report
 from howsparse.session import Session
 from howsparse.task import Task
@@ -95,6 +95,7 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
     recipe = Recipe() if recipe is None else recipe
     prunable_parameters(task.model, include=include, exclude=exclude)  # for its refusals, which explain most
     _refuse_bad_start(task, method, recipe)
+    assert isinstance(method, CyclicMethod)
     if not isinstance(seed, int):
         raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number")
     settings = {
@@ -107,10 +108,14 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
         "origin": dict(origin or {}),
     }
     processes.agree(task.model.state_dict())  # every process starts from the same weights
-    shortest = min(recipe.epochs_of(0), recipe.epochs_of(1)) * len(task.train)  # a step to rewind to lies in both
-    pruner = method.attach(task.model, total_steps=shortest, include=include, exclude=exclude)
-    if not isinstance(pruner, CyclicPruner):
-        raise HowsparseError(f"method {method.name} does not prune in cycles, which prune() needs")
+    pruner = method.pruner(
+        task.model,
+        total_steps=method.training_steps(recipe, len(task.train)),
+        task=task,
+        include=include,
+        exclude=exclude,
+        seed=seed,
+    )
     with ExitStack() as stack:
         run = open_run(stack, out, settings, checkpoint_every)
         was_finished = run is not None and run.result is not None
@@ -136,6 +141,8 @@ def prune(  # noqa: PLR0913 - four nouns and four keyword-only options
 def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
     if not isinstance(method, Method):
         raise HowsparseError(f"method is a {type(method).__name__}; give a method such as hs.SAP(cycles=5)")
+    if not isinstance(method, CyclicMethod):
+        raise HowsparseError(f"method {method.name} does not prune in cycles, which prune() needs")
     if not any(p.requires_grad for p in task.model.parameters()):
         raise HowsparseError(f"{task.name}: no parameter of the network wants gradients, so nothing can be trained")
     recipe.check_fits(task.val is not None)

@@ -15,7 +15,7 @@ from howsparse.errors import DivergedError
 from howsparse.measures.histogram import histograms
 from howsparse.measures.turning_point import turning_point
 from howsparse.methods import CyclicPruner
-from howsparse.methods.cyclic import portrait
+from howsparse.methods.cyclic_pruner import portrait
 from howsparse.task import Task
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate
 from howsparse.training.run import model_bytes
@@ -96,7 +96,7 @@ class Session:
         # A rewound network sees the data in the order the dense one did; a fine-tuned one must not see the same
         # augmented samples again in every cycle.
         offset = 0 if self._rewinds else self.trained_before
-        return Training(
+        training = Training(
             self.task,
             self._recipe(self.pruner.cycle),
             self._epochs(self.pruner.cycle),
@@ -106,11 +106,18 @@ class Session:
             l1_weights=list(self.pruner.parameters.values()),
             callbacks=self.callbacks,
         )
+        self.pruner.optimizer = training.optimizer
+        return training
 
     def _train(self, training: Training) -> None:
         try:
             for record in training.run():
-                full = {"kind": "epoch", "cycle": self.pruner.cycle, **_finite(record)}
+                full = {
+                    "kind": "epoch",
+                    "cycle": self.pruner.cycle,
+                    "sparsity": self.pruner.sparsity,
+                    **_finite(record),
+                }
                 self._record(full)
                 self._tell("on_epoch", full)
                 self._checkpoint(training)

@@ -1,6 +1,7 @@
 """One file a published method; each is put together from a score, an allocation, a schedule and a treatment."""
 
-from howsparse.methods.cyclic import CyclicMethod, CyclicPruner, IterativeMethod
+from howsparse.methods.cyclic import CyclicMethod, IterativeMethod, RewindingMethod
+from howsparse.methods.cyclic_pruner import CyclicPruner
 from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
@@ -9,6 +10,8 @@ from howsparse.methods.one_shot_ladder import OneShotLadder
 from howsparse.methods.pruner import Pruner
 from howsparse.methods.registry import method_class, registered
 from howsparse.methods.sap import SAP
+from howsparse.methods.stepwise import StepwiseMethod
+from howsparse.methods.stepwise_pruner import StepwisePruner
 
 __all__ = [
     "LOMP",
@@ -21,6 +24,9 @@ __all__ = [
     "OneShot",
     "OneShotLadder",
     "Pruner",
+    "RewindingMethod",
+    "StepwiseMethod",
+    "StepwisePruner",
     "method_class",
     "registered",
 ]

@@ -1,21 +1,22 @@
-"""Methods that train, prune and treat the survivors, cycle after cycle, and the pruner that carries them out."""
+"""Methods that train, prune and treat the survivors, cycle after cycle."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from howsparse.allocation import proportional
 from howsparse.errors import HowsparseError
-from howsparse.masks import Masks, Scope
+from howsparse.masks import Masks, Scope, group_sizes
 from howsparse.masks.prunable import Pattern
-from howsparse.measures import gini, pqi
+from howsparse.masks.select import Counts
+from howsparse.methods.cyclic_pruner import CyclicPruner
 from howsparse.methods.method import Method
-from howsparse.methods.pruner import Pruner
 from howsparse.methods.stopping import Verdict, at_turning_point, within_tolerance
 from howsparse.schedules import removed_at
 from howsparse.settings import setting
@@ -34,14 +35,13 @@ class CyclicMethod(Method):
 
     needs_dense: ClassVar[bool] = False
     """Whether `shrink` wants the weights of the trained dense network."""
+    needs_trained: ClassVar[bool] = True
+    """Whether the first pruning makes sense on a trained network only."""
 
-    scope: Scope = setting("global", "pool in which weights compete")
-    rewind: int | str = setting("init", "where survivors go back to: init, none, or the step of the dense training")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rewind not in ("init", "none") and (isinstance(self.rewind, str) or self.rewind < 0):
-            raise HowsparseError(f"{type(self).__name__}: rewind = {self.rewind!r}: it is init, none or a step >= 0")
+    @property
+    def rewind(self) -> int | str:
+        """Where survivors go back to after a pruning: ``init``, ``none``, or a step of the dense training."""
+        return "none"
 
     @property
     @abstractmethod
@@ -90,30 +90,77 @@ class CyclicMethod(Method):
         """Whether to go on after the cycles recorded so far; without a stop rule the last network is the answer."""
         return Verdict(stop=False, chosen=len(records) - 1)
 
-    def attach(
+    def training_steps(self, recipe: Recipe, steps_per_epoch: int) -> int:
+        """Optimizer steps of one training, the shortest where they differ: a step to rewind to lies in all."""
+        return min(self.recipe_in(recipe, cycle).epochs_of(cycle) for cycle in (0, 1)) * steps_per_epoch
+
+    def attach(  # noqa: PLR0913 - as in Method
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer | None = None,
         *,
         total_steps: int | None = None,
+        task: Task | None = None,
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] | None = None,
         masks: Masks | None = None,
-    ) -> "CyclicPruner":
-        """See `Method.attach`. ``total_steps`` is the length of one training; rewinding to a later step is refused."""
+        seed: int = 0,
+    ) -> CyclicPruner:
+        """See `Method.attach`. ``total_steps`` is the length of one training."""
+        options = {"task": task, "include": include, "exclude": exclude, "masks": masks, "seed": seed}
+        pruner = self.pruner(model, optimizer, total_steps=total_steps, **options)
+        pruner.begin()
+        return pruner
+
+    def pruner(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        total_steps: int | None = None,
+        **options: Any,
+    ) -> CyclicPruner:
+        """The pruner before its first cycle; options as of `attach`."""
+        return CyclicPruner(self, model, optimizer, total_steps=total_steps, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewindingMethod(CyclicMethod):
+    """A cyclic method whose groups of weights compete in a scope, and whose survivors may go back to earlier values."""
+
+    scope: Scope = setting("global", "pool in which weights compete")
+    rewind: int | str = setting("init", "where survivors go back to: init, none, or the step of the dense training")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rewind not in ("init", "none") and (isinstance(self.rewind, str) or self.rewind < 0):
+            raise HowsparseError(f"{type(self).__name__}: rewind = {self.rewind!r}: it is init, none or a step >= 0")
+
+    def pruner(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        total_steps: int | None = None,
+        **options: Any,
+    ) -> CyclicPruner:
+        """See `CyclicMethod.pruner`; rewinding to a step beyond ``total_steps`` is refused."""
         if isinstance(self.rewind, int) and total_steps is not None and self.rewind >= max(total_steps, 1):
             where = f"choose a step from 0 to {total_steps - 1}" if total_steps else "rewind to init instead"
             raise HowsparseError(
                 f"{type(self).__name__}: rewind = {self.rewind}, but a training has only {total_steps} steps; {where}"
             )
-        return CyclicPruner(self, model, optimizer, include=include, exclude=exclude, masks=masks)
+        return super().pruner(model, optimizer, total_steps=total_steps, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
-class IterativeMethod(CyclicMethod):
+class IterativeMethod(RewindingMethod):
     """A cyclic method that prunes many times and may stop by itself."""
 
     cycles: int = setting(10, "how often to prune; there is one training more", at_least=1)
+    sparsity: float | None = setting(
+        None, "prune until exactly this fraction is gone (imp: sets --cycles)", above=0, below=1
+    )
     stop: Stop = setting("never", "when to stop before the last cycle")
     tolerance: float = setting(0.01, "with --stop tolerance: allowed loss of the held-out metric", at_least=0)
     patience: int = setting(2, "cycles that must confirm a stop", at_least=1)
@@ -123,8 +170,24 @@ class IterativeMethod(CyclicMethod):
         """How often weights are removed."""
         return self.cycles
 
+    def within_asked(self, counts: Counts, masks: Masks, cycle: int) -> Counts:
+        """The counts to remove, cut down to what is asked for and, in the last cycle, raised to it."""
+        if self.sparsity is None:
+            return counts
+        room = max(removed_at(self.sparsity, masks.total) - (masks.total - masks.active), 0)
+        if cycle == self.prunings - 1 or sum(int(count.sum()) for count in counts.values()) > room:
+            return proportional(group_sizes(masks, self.scope), room)
+        return counts
+
     def verdict(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
-        """Whether to go on, by the stop rule."""
+        """Whether to go on: by the stop rule, and only while there is something left to remove."""
+        found = self._by_stop_rule(records)
+        if self.sparsity is None:
+            return found
+        removed = records[-1]["total"] - records[-1]["active"]
+        return replace(found, stop=found.stop or removed >= removed_at(self.sparsity, records[-1]["total"]))
+
+    def _by_stop_rule(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
         if self.stop == "turning-point":
             indices = [math.nan if r["pqi"] is None else r["pqi"] for r in records]
             return at_turning_point(indices, [r["sparsity"] for r in records], self.patience)
@@ -135,175 +198,3 @@ class IterativeMethod(CyclicMethod):
             higher = bool(records[0]["higher_is_better"])
             return within_tolerance(metrics, self.tolerance, self.patience, higher_is_better=higher)
         return super().verdict(records)
-
-
-class CyclicPruner(Pruner):
-    """Carries a cyclic method out.
-
-    In a loop of one's own::
-
-        pruner = SAP(cycles=5).attach(model, optimizer)
-        for cycle in pruner.cycles():
-            ...train, with pruner.step() after optimizer.step()...
-        masks = pruner.finish()
-
-    Args:
-        method: the method.
-        model: the network.
-        optimizer: the loop's optimizer; its state is emptied whenever weights are pruned.
-        include: see `howsparse.masks.prunable_parameters`.
-        exclude: likewise.
-        masks: the weights that live at the start.
-    """
-
-    def __init__(
-        self,
-        method: CyclicMethod,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None,
-        *,
-        include: Sequence[Pattern] | None = None,
-        exclude: Sequence[Pattern] | None = None,
-        masks: Masks | None = None,
-    ) -> None:
-        super().__init__(model, optimizer, include=include, exclude=exclude, masks=masks)
-        asked = getattr(method, "sparsity", None)
-        if asked is not None:
-            removed_at(asked, self.masks.total)  # refuses what would leave nothing
-        self.method = method
-        self.cycle = 0
-        self.records: list[dict[str, Any]] = []
-        self.chosen = 0
-        self.done = False
-        self._dense: dict[str, Tensor] = {}
-        self._rewind_state: dict[str, Tensor] | None = self._snapshot() if self.method.rewind in ("init", 0) else None
-
-    @property
-    def first_step(self) -> int:
-        """The step of the training schedule at which this cycle begins: above 0 only after rewinding to a step."""
-        return int(self.method.rewind) if self.cycle > 0 and isinstance(self.method.rewind, int) else 0
-
-    def cycles(self) -> Iterator[int]:
-        """Number the cycles that are left; train inside the loop body.
-
-        Yields:
-            The cycle, 0 for the dense network. After the body the weights are measured, pruned and treated.
-        """
-        while not self.done:
-            if len(self.records) == self.cycle:
-                yield self.cycle
-            if len(self.records) == self.cycle:
-                self.observe()
-            if not self.done:
-                self.prune()
-                self.treat()
-
-    def step(self) -> None:
-        """Call right after ``optimizer.step()``: pruned weights are zero again, and a rewind step is remembered."""
-        super().step()
-        if self.cycle == 0 and self.steps == self.method.rewind:
-            self._rewind_state = self._snapshot()
-
-    def observe(self, metric: float | None = None, *, higher_is_better: bool = True) -> dict[str, Any]:
-        """Measure this cycle's trained network and let the stop rule decide.
-
-        Args:
-            metric: held-out metric of the network, for ``stop="tolerance"``.
-            higher_is_better: its direction.
-
-        Returns:
-            The record: cycle, sparsity, active, total, pqi and gini (global; p = 0.5, q = 1; None where undefined),
-            layers, metric, higher_is_better.
-        """
-        loose = [n for n, w in self.weights.items() if bool((w[~self._masks[n]] != 0).any())]
-        if loose:
-            raise HowsparseError(
-                f"pruned weights of {', '.join(loose[:3])} moved: call pruner.step() after every optimizer.step()"
-            )
-        del self.records[self.cycle :]  # observing again in the same cycle replaces what was observed before
-        record = {
-            "cycle": self.cycle,
-            **portrait(self.weights, self._masks),
-            "metric": metric,
-            "higher_is_better": higher_is_better,
-        }
-        self.records.append(record)
-        if self.cycle == 0 and self.method.needs_dense:
-            self._dense = {name: weight.clone() for name, weight in self.weights.items()}
-        verdict = self.method.verdict(self.records)
-        self.chosen = verdict.chosen
-        self.done = verdict.stop or self.cycle == self.method.prunings
-        return record
-
-    def prune(self) -> Masks:
-        """Remove what the method wants gone from the trained weights; returns the new masks."""
-        self.adopt(self.method.shrink(self.weights, self._masks, self._dense, self.cycle))
-        if self.optimizer is not None:
-            self.optimizer.state.clear()
-        return self._masks
-
-    @torch.no_grad()
-    def treat(self) -> None:
-        """Rewind the survivors, buffers included, if the method asks for it, and go on to the next cycle."""
-        if self.method.rewind != "none":
-            if self._rewind_state is None:
-                raise HowsparseError(
-                    f"rewind = {self.method.rewind}, but only {self.steps} steps were taken in the first cycle; "
-                    "train longer, or call pruner.step() after every optimizer.step()"
-                )
-            self.model.load_state_dict(self._rewind_state)
-            self._masks.apply_(self.weights)
-        self.cycle += 1
-        self.steps = self.first_step
-
-    def finish(self) -> Masks:
-        """End the pruning; the model holds its zeros and nothing of ours."""
-        self.done = True
-        self._masks.apply_(self.weights)
-        self._rewind_state, self._dense = None, {}
-        return self._masks
-
-    def state_dict(self) -> dict[str, Any]:
-        """Masks, position, records, and the weights to rewind to."""
-        own = {"cycle": self.cycle, "records": list(self.records), "chosen": self.chosen, "done": self.done}
-        return {**super().state_dict(), **own, "rewind_state": self._rewind_state, "dense": self._dense}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken; load the model's and the optimizer's own state beside it."""
-        super().load_state_dict(state)
-        self.cycle, self.chosen, self.done = state["cycle"], state["chosen"], state["done"]
-        self.records = list(state["records"])
-        self._rewind_state = state["rewind_state"]
-        self._dense = {name: tensor.to(self.parameters[name].device) for name, tensor in state["dense"].items()}
-
-    def _snapshot(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-
-
-def portrait(weights: Mapping[str, Tensor], masks: Masks) -> dict[str, Any]:
-    """Counts, PQ Index (p = 0.5, q = 1) and Gini index of a network and of each layer, ready for JSON.
-
-    Args:
-        weights: weights by name.
-        masks: the living ones.
-
-    Returns:
-        ``sparsity, active, total, pqi, gini`` and ``layers``, a list of the same with ``name``; None where undefined.
-    """
-    layers = [
-        {"name": name, **_numbers([weights[name]], [mask], int(mask.sum()), mask.numel())}
-        for name, mask in masks.items()
-    ]
-    whole = _numbers([weights[name] for name in masks], list(masks.values()), masks.active, masks.total)
-    return {**whole, "layers": layers}
-
-
-def _numbers(weights: list[Tensor], masks: list[Tensor], active: int, total: int) -> dict[str, Any]:
-    index, inequality = float(pqi(weights, masks)), float(gini(weights, masks))
-    return {
-        "sparsity": (total - active) / total,
-        "active": active,
-        "total": total,
-        "pqi": None if math.isnan(index) else index,
-        "gini": None if math.isnan(inequality) else inequality,
-    }

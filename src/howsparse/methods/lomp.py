@@ -12,7 +12,7 @@ from howsparse.allocation import proportional
 from howsparse.errors import HowsparseError
 from howsparse.limits.limit import limit
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.methods.cyclic import CyclicMethod
+from howsparse.methods.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
 from howsparse.scores import magnitude
 from howsparse.settings import setting
@@ -21,7 +21,7 @@ from howsparse.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class LOMP(CyclicMethod):
+class LOMP(RewindingMethod):
     """Train with an L1 penalty, then remove the smallest weights once, as many as the limit allows.
 
     The dense training minimises ``L + penalty * sum |w|`` over the prunable weights; the limit is computed on the

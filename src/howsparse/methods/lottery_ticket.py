@@ -1,17 +1,16 @@
 """Iterative magnitude pruning with rewinding: lottery tickets (Frankle & Carbin 2019; Frankle et al. 2020)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from howsparse.allocation import fraction_of_each, proportional
+from howsparse.allocation import fraction_of_each
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import IterativeMethod
-from howsparse.methods.stopping import Verdict
-from howsparse.schedules import cycles_to_reach, removed_at
+from howsparse.schedules import cycles_to_reach
 from howsparse.scores import magnitude
 from howsparse.settings import setting
 
@@ -39,7 +38,6 @@ class LotteryTicket(IterativeMethod):
 
     fraction: float = setting(0.2, "share of the remaining weights removed each cycle", above=0, below=1)
     count: Literal["ceil", "quantile"] = setting("ceil", "how that share is rounded; quantile as in the SAP paper")
-    sparsity: float | None = setting(None, "prune until exactly this fraction is gone; sets --cycles", above=0, below=1)
     reference_mode: bool = setting(False, "remove one weight more each cycle, as the authors' code does")
 
     def __post_init__(self) -> None:
@@ -52,20 +50,9 @@ class LotteryTicket(IterativeMethod):
         """How often weights are removed: given, or as many cycles as the asked-for sparsity takes."""
         return self.cycles if self.sparsity is None else cycles_to_reach(self.sparsity, self.fraction)
 
-    def verdict(self, records: Sequence[Mapping[str, Any]]) -> Verdict:
-        """Whether to go on: by the stop rule, and only while there is something left to remove."""
-        found = super().verdict(records)
-        if self.sparsity is None:
-            return found
-        removed = records[-1]["total"] - records[-1]["active"]
-        return replace(found, stop=found.stop or removed >= removed_at(self.sparsity, records[-1]["total"]))
-
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Remove the share of each group with the smallest trained weights."""
-        sizes = group_sizes(masks, self.scope)
-        counts = fraction_of_each(sizes, self.fraction, "reference" if self.reference_mode else self.count)
-        if self.sparsity is not None:
-            room = max(removed_at(self.sparsity, masks.total) - (masks.total - masks.active), 0)
-            if cycle == self.prunings - 1 or sum(int(c.sum()) for c in counts.values()) > room:
-                counts = proportional(sizes, room)
-        return remove_smallest(masks, magnitude(weights), counts, scope=self.scope)
+        counts = fraction_of_each(
+            group_sizes(masks, self.scope), self.fraction, "reference" if self.reference_mode else self.count
+        )
+        return remove_smallest(masks, magnitude(weights), self.within_asked(counts, masks, cycle), scope=self.scope)

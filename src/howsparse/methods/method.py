@@ -11,6 +11,7 @@ from torch import nn
 from howsparse.masks import Masks
 from howsparse.masks.prunable import Pattern
 from howsparse.settings import check_settings, to_plain
+from howsparse.task import Task
 
 if TYPE_CHECKING:
     from howsparse.methods.pruner import Pruner
@@ -31,15 +32,17 @@ class Method(ABC):
         check_settings(self)
 
     @abstractmethod
-    def attach(
+    def attach(  # noqa: PLR0913 - two nouns and keyword-only options
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer | None = None,
         *,
         total_steps: int | None = None,
+        task: Task | None = None,
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] | None = None,
         masks: Masks | None = None,
+        seed: int = 0,
     ) -> "Pruner":
         """Begin to prune ``model`` as it is trained by ``optimizer``.
 
@@ -47,9 +50,11 @@ class Method(ABC):
             model: the network, on the device it will be trained on.
             optimizer: the optimizer of the training loop, if it lives as long as the pruner.
             total_steps: optimizer steps of one training; needed by methods that act on steps.
+            task: data and loss, for methods that look at gradients before the first step.
             include: see `howsparse.masks.prunable_parameters`.
             exclude: likewise.
-            masks: weights that are already gone; nothing by default.
+            masks: the weights that live at the start; all by default. What is gone never comes back.
+            seed: of everything the method draws.
 
         Returns:
             A pruner.

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from howsparse.allocation import proportional
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.methods.cyclic import CyclicMethod
+from howsparse.methods.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
 from howsparse.scores import magnitude
 from howsparse.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneShot(CyclicMethod):
+class OneShot(RewindingMethod):
     """Prune once, by magnitude, to a given sparsity.
 
     The asked-for sparsity is met to the weight: ``round(sparsity * N)`` of the N prunable weights go. Within a layer or

@@ -39,4 +39,4 @@ class OneShotLadder(IterativeMethod):
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Remove the share of each group with the smallest dense weights."""
         counts = fraction_of_each(group_sizes(masks, self.scope), self.fraction, "quantile")
-        return remove_smallest(masks, magnitude(dense), counts, scope=self.scope)
+        return remove_smallest(masks, magnitude(dense), self.within_asked(counts, masks, cycle), scope=self.scope)

@@ -58,5 +58,6 @@ class SAP(IterativeMethod):
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Remove the adaptive count of the smallest weights of each group."""
         spare = pqi_adaptive(weights, masks, scope=self.scope, p=self.p, q=self.q, eta=self.eta)
-        counts = spare.counts(gamma=self.gamma, beta=self.beta, rounding=self.rounding)
+        spared = spare.counts(gamma=self.gamma, beta=self.beta, rounding=self.rounding)
+        counts = self.within_asked(spared, masks, cycle)
         return remove_smallest(masks, magnitude(weights), counts, scope=self.scope, ties=self.ties)

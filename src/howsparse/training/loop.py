@@ -46,6 +46,9 @@ class Training:
         l1_weights: the weights that ``recipe.l1`` penalises.
         callbacks: onlookers.
 
+    Attributes:
+        optimizer: what moves the weights.
+
     Raises:
         HowsparseError: the best epoch is to be kept but there is no held-out data.
     """
@@ -72,7 +75,7 @@ class Training:
         self._epoch_seed, self._after_step = epoch_seed, after_step
         self._l1_weights = list(l1_weights) if recipe.l1 > 0 else []
         self._callbacks = callbacks
-        self._optimizer = recipe.build_optimizer(task.model.parameters())
+        self.optimizer = recipe.build_optimizer(task.model.parameters())
         self._scaler = torch.amp.GradScaler(task.device.type) if recipe.precision == "float16" else None
         self._model = processes.replicated(task.model) if epochs > self.epoch else task.model
 
@@ -111,7 +114,7 @@ class Training:
         """Everything but the network's own state that the rest of the training depends on."""
         return {
             "epoch": self.epoch,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "best_epoch": self.best_epoch,
             "best": None if self.best is None else (self.best.loss, self.best.metric, self.best.samples),
@@ -121,7 +124,7 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken: at the end of an epoch."""
         self.epoch, self._skip = state["epoch"], 0
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
         self.best_epoch, self._best_state = state["best_epoch"], state["best_state"]
@@ -151,18 +154,18 @@ class Training:
         return float(total[0] / total[1]), rate
 
     def _step(self, share: Share) -> Tensor:
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         losses = backprop(self.task, self._model, share, self.recipe.precision, self._scaler)
         if self._scaler is not None:
-            self._scaler.unscale_(self._optimizer)
+            self._scaler.unscale_(self.optimizer)
         self._add_l1()
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.task.model.parameters(), self.recipe.clip)
         if self._scaler is not None:
-            self._scaler.step(self._optimizer)
+            self._scaler.step(self.optimizer)
             self._scaler.update()
         else:
-            self._optimizer.step()
+            self.optimizer.step()
         self._after_step()
         return losses
 
@@ -176,9 +179,9 @@ class Training:
 
     def _set_rate(self, step: int) -> float:
         factor = self.recipe.factor(step, self.steps, self.epochs)
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-        return float(self._optimizer.param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def _remember_if_best(self, held_out: Evaluation | None) -> None:
         if self.recipe.keep != "best" or held_out is None:
