@@ -35,15 +35,22 @@ def points() -> TensorDataset:
     return TensorDataset(x, (x[:, :3].sum(dim=1) > 0).long())
 
 
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": lambda: nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2)),
+    "conv": lambda: nn.Sequential(
+        *(nn.Unflatten(1, (1, 3, 4)), nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1), nn.Linear(96, 2)),
+    ),
+}
+
+
 @pytest.fixture
 def make_task(points: TensorDataset) -> Callable[..., Task]:
     """Builds a task with a small network that has batch norm and dropout; the same weights every time."""
 
-    def make(seed: int = 0, **changes: object) -> Task:
+    def make(seed: int = 0, network: str = "mlp", **changes: object) -> Task:
         torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2)
-        )  # fmt: skip
+        model = NETWORKS[network]()
         return Task(model, points, **{"test": points, "batch_size": 32, **changes})  # type: ignore[arg-type]
 
     return make

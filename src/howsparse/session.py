@@ -14,7 +14,7 @@ from howsparse.deploy import count_bytes, count_multiply_adds
 from howsparse.errors import DivergedError
 from howsparse.measures.histogram import histograms
 from howsparse.measures.turning_point import turning_point
-from howsparse.methods import CyclicPruner
+from howsparse.methods import CyclicPruner, IterativeMethod
 from howsparse.methods.cyclic_pruner import portrait
 from howsparse.task import Task
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate
@@ -84,6 +84,8 @@ class Session:
         """Load the last checkpoint, or write the first; return the state of a training that was under way."""
         state = processes.agree_on(None if self.run is None else self.run.load_checkpoint())
         if state is None:
+            if self._many and self.run is not None:
+                self.run.save_start(self.task.model)
             self._checkpoint(None, force=True)  # the initial weights: a resumed run starts from the same ones
             return None
         self.task.model.load_state_dict(state["model"])
@@ -146,6 +148,8 @@ class Session:
         if not self.pruner.done:
             self._settle()
             self.pruner.prune()
+            if self._many and self.run is not None:
+                self.run.save_cycle(self.pruner.cycle, self.pruner.masks)
             record["pruned"] = self._without_retraining()
         self._record(record)
         self._tell("on_cycle", record)
@@ -232,6 +236,11 @@ class Session:
 
     def _epochs(self, cycle: int) -> int:
         return self._recipe(cycle).epochs_of(cycle)
+
+    @property
+    def _many(self) -> bool:
+        """Whether the course of the pruning is worth keeping."""
+        return isinstance(self.pruner.method, IterativeMethod)
 
     @property
     def _rewinds(self) -> bool:

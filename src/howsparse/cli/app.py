@@ -15,7 +15,7 @@ class _Commands(click.Group):
     """Turns the errors we raise on purpose into one message and an exit code; loads commands when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return ["measure", "limit", "prune", "report", "spectrum", "methods", "models", "data"]
+        return ["measure", "limit", "prune", "compare", "predictor", "report", "spectrum", "methods", "models", "data"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name == "measure":
@@ -34,6 +34,14 @@ class _Commands(click.Group):
             from howsparse.cli.prune import prune_command
 
             return prune_command()
+        if cmd_name == "predictor":
+            from howsparse.cli.predictor import predictor_command
+
+            return predictor_command()
+        if cmd_name == "compare":
+            from howsparse.cli.compare import compare_command
+
+            return compare_command()
         if cmd_name == "report":
             from howsparse.cli.report import report
 
@@ -73,5 +81,6 @@ def main() -> None:
       howsparse measure weights.safetensors
       howsparse limit --model mlp --data digits --weights weights.safetensors
       howsparse prune --model mlp --data digits --method sap --out runs/first
+      howsparse compare --model mlp --data digits --methods imp,sap --sparsities 0.9 --epochs 6 --out runs/two
       howsparse report runs/first
     """

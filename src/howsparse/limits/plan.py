@@ -16,9 +16,10 @@ from howsparse.training import Recipe
 FORWARD = 1 / 3  # a forward pass in gradients
 PRODUCT = 2.5  # a product with the curvature in gradients, at worst
 BISECTION = 10  # forward passes of the one-shot limit
-FEWEST_STEPS = 150  # optimizer steps below which a racer says nothing
+FEWEST_STEPS = 128  # optimizer steps below which a racer says nothing
 MANY_STEPS = 1000  # optimizer steps an epoch from which one epoch is a lap
 LEAST_CORESET = 64  # samples
+TRAINING = 1.25  # time of an epoch of training in epochs' worth of gradients: augmentation, optimizer, averaging
 REST = 1.6  # gradients a sample for the trace of what a coreset leaves out
 
 
@@ -79,7 +80,8 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
     coreset, steps = _curvature(settings, samples)
     epochs = fixed + race * _race_cost(lap, share) + settings.curvature_epochs
     vectors = 4 + settings.probes * 3 + (3 * settings.deflate if settings.curvature_epochs else 0)
-    return Plan(samples, compared, lap, race, coreset, steps, epochs, epochs * per_epoch, 4 * weights * vectors)
+    seconds = (epochs + (TRAINING - 1) * race) * per_epoch
+    return Plan(samples, compared, lap, race, coreset, steps, epochs, seconds, 4 * weights * vectors)
 
 
 def _race_cost(lap: int, share: float) -> float:
@@ -95,7 +97,7 @@ def lap_of(recipe: Recipe, steps: int) -> int:
 
 def _fixed(compared: float) -> float:
     """Epochs' worth of what is always done: dense pass, bisection, quadratic check."""
-    return FORWARD * (1 + (BISECTION + 1) * compared) + 1 + 0.1 * 4 * PRODUCT + 0.5
+    return FORWARD * (1 + (BISECTION + 1) * compared) + 1 + 0.1 * 3 * PRODUCT + 0.5
 
 
 def _within(

@@ -25,7 +25,7 @@ class LimitSettings:
     race_epochs: int = setting(6, "epochs of masked training to predict the re-tuned limit (0: none)", at_least=0)
     curvature_epochs: float = setting(3.0, "gradients per sample for the paper's limit (0: none)", at_least=0)
     samples: int | None = setting(
-        None, "training samples on which losses are compared (none: half of them, 2,000 to 10,000)", at_least=16
+        None, "training samples on which losses are compared (none: a quarter, 2,000 to 10,000)", at_least=16
     )
     curvature: Literal["ggn", "hessian"] = setting("ggn", "curvature of the paper's limit: Gauss-Newton or Hessian")
     probes: int = setting(2, "random vectors of the spectrum", at_least=1)
@@ -35,7 +35,7 @@ class LimitSettings:
 
     def compared(self, samples: int) -> int:
         """On how many of ``samples`` training samples losses are compared."""
-        return min(samples, min(max(samples // 2, 2_000), 10_000) if self.samples is None else self.samples)
+        return min(samples, min(max(samples // 4, 2_000), 10_000) if self.samples is None else self.samples)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -1,7 +1,9 @@
 """One file a published method; each is put together from a score, an allocation, a schedule and a treatment."""
 
+from howsparse.methods.autosparse import AutoSparse
 from howsparse.methods.cyclic import CyclicMethod, IterativeMethod, RewindingMethod
 from howsparse.methods.cyclic_pruner import CyclicPruner
+from howsparse.methods.grasp import GraSP
 from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
@@ -10,14 +12,20 @@ from howsparse.methods.one_shot_ladder import OneShotLadder
 from howsparse.methods.pruner import Pruner
 from howsparse.methods.registry import method_class, registered
 from howsparse.methods.sap import SAP
+from howsparse.methods.smart_ratio import SmartRatio
+from howsparse.methods.snip import SNIP
 from howsparse.methods.stepwise import StepwiseMethod
 from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.methods.synflow import SynFlow
 
 __all__ = [
     "LOMP",
     "SAP",
+    "SNIP",
+    "AutoSparse",
     "CyclicMethod",
     "CyclicPruner",
+    "GraSP",
     "IterativeMethod",
     "LotteryTicket",
     "Method",
@@ -25,8 +33,10 @@ __all__ = [
     "OneShotLadder",
     "Pruner",
     "RewindingMethod",
+    "SmartRatio",
     "StepwiseMethod",
     "StepwisePruner",
+    "SynFlow",
     "method_class",
     "registered",
 ]

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from howsparse.errors import HowsparseError, near
+from howsparse.methods.autosparse import AutoSparse
+from howsparse.methods.grasp import GraSP
 from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
 from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
 from howsparse.methods.one_shot_ladder import OneShotLadder
 from howsparse.methods.sap import SAP
+from howsparse.methods.smart_ratio import SmartRatio
+from howsparse.methods.snip import SNIP
+from howsparse.methods.synflow import SynFlow
 from howsparse.settings import settings_of
 from howsparse.training import Recipe
 
@@ -20,7 +25,10 @@ OWN_FLAGS = (
     *("model", "data", "method", "out", "weights", "batch_size", "val_share", "seed"),
     *("threads", "device", "include", "exclude", "config", "as_json"),
 )  # what `howsparse prune` itself is asked for
-_BUILT_IN: tuple[type[Method], ...] = (OneShot, OneShotLadder, LotteryTicket, SAP, LOMP)
+_BUILT_IN: tuple[type[Method], ...] = (
+    *(OneShot, OneShotLadder, LotteryTicket, SAP, LOMP),
+    *(SNIP, GraSP, SynFlow, SmartRatio, AutoSparse),
+)
 
 
 @functools.cache

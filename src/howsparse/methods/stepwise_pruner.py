@@ -31,6 +31,7 @@ class StepwisePruner(CyclicPruner):
 
     def begin(self) -> None:
         """Choose the first masks; the next step is the first of the one training."""
+        self.observe()
         self.prune()
         self.treat()
 

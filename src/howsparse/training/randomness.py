@@ -1,4 +1,4 @@
-"""Work that draws random numbers without disturbing anybody else's."""
+"""Work that gives the same bits every time, and draws random numbers without disturbing anybody else's."""
 
 import random
 from collections.abc import Iterator
@@ -19,3 +19,23 @@ def randomness_of_its_own(device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+@contextmanager
+def repeatable_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU, let cuDNN use only algorithms that give the same bits every time; afterwards as before.
+
+    Example:
+        >>> with repeatable_kernels(torch.device("cuda")):
+        ...     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+        (True, False)
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -30,6 +30,7 @@ except ImportError:  # not on Windows, where two processes on one directory are 
 
 CONFIG, HISTORY, RESULT = "config.json", "history.jsonl", "result.json"
 MODEL, MASKS, CHECKPOINT = "model.safetensors", "masks.safetensors", "checkpoint.pt"
+START, CYCLES = "start.safetensors", "cycles"
 
 
 class Run:
@@ -37,7 +38,8 @@ class Run:
 
     ``config.json`` (resolved settings, versions, seed), ``history.jsonl`` (a line an epoch and a line a cycle),
     ``masks.safetensors`` and ``model.safetensors`` (the result so far; plain keys, zeros in place), ``checkpoint.pt``
-    (what resuming needs), ``result.json`` (present when the run is done).
+    (what resuming needs), ``result.json`` (present when the run is done). Methods that prune many times leave
+    ``start.safetensors`` (the network as it began) and ``cycles/NNN.safetensors`` (the masks after each pruning) too.
 
     Args:
         folder: the directory; made when absent.
@@ -173,6 +175,15 @@ class Run:
         write_atomic(self.folder / MODEL, model_bytes(model))
         masks.save(self.folder / MASKS)
 
+    def save_start(self, model: nn.Module) -> None:
+        """Write the network as it is before anything is done to it."""
+        write_atomic(self.folder / START, model_bytes(model))
+
+    def save_cycle(self, cycle: int, masks: Masks) -> None:
+        """Write the masks that a cycle's pruning left."""
+        (self.folder / CYCLES).mkdir(exist_ok=True)
+        masks.save(self.folder / CYCLES / f"{cycle:03d}.safetensors")
+
     def load_model(self, model: nn.Module) -> Masks:
         """Put the run's network into ``model`` and return its masks."""
         try:
@@ -208,6 +219,25 @@ def open_run(stack: ExitStack, out: str | Path | None, settings: dict[str, Any],
     if wrong is not None:
         raise wrong
     return run
+
+
+def read_cycles(folder: str | Path) -> tuple[dict[str, Tensor], list[Masks]]:
+    """What a run of an iterative method began from, and its masks after every pruning.
+
+    Raises:
+        HowsparseError: the directory holds no such run.
+    """
+    files = sorted((Path(folder) / CYCLES).glob("*.safetensors"))
+    try:
+        start = safetensors.torch.load_file(Path(folder) / START)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise HowsparseError(
+            f"{folder} holds no run of an iterative method with its start and cycles ({error}); make one with "
+            "howsparse prune --method imp --out ..."
+        ) from error
+    if not files:
+        raise HowsparseError(f"{folder}: no cycle of this run has pruned anything yet; let it finish")
+    return start, [Masks.load(file) for file in files]
 
 
 def model_bytes(model: nn.Module) -> bytes:

@@ -1,0 +1,53 @@
+"""Smart-Ratio and hybrid tickets: layer densities that fall with depth (Su et al., NeurIPS 2020)."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from howsparse.allocation import smart_ratio
+from howsparse.allocation.smart_ratio import Family, Variant
+from howsparse.masks import Masks, remove_smallest
+from howsparse.methods.stepwise import StepwiseMethod
+from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.schedules import removed_at
+from howsparse.scores import magnitude, random_scores
+from howsparse.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmartRatio(StepwiseMethod):
+    """Draw a ticket at random, layer by layer, in densities that depend on depth alone; then train.
+
+    The hybrid ticket keeps the largest weights of each layer instead, as they are when the run begins. See
+    `howsparse.allocation.smart_ratio` for the densities.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 2))
+        >>> round(SmartRatio(sparsity=0.9).attach(net).sparsity, 2)
+        0.9
+    """
+
+    name: ClassVar[str] = "smart-ratio"
+    about: ClassVar[str] = "before training, a random (or hybrid) ticket with densities that fall with depth"
+    source: ClassVar[str] = "arXiv 2009.11094"
+
+    ticket: Literal["random", "hybrid"] = setting("random", "weights kept in a layer: random ones, or the largest")
+    family: Family = setting("residual", "kind of network: residual, or plain as VGG")
+    variant: Variant = setting("quadratic", "how density falls with depth; quadratic is the paper's")
+    linear_density: float = setting(0.3, "fraction that linear layers keep", at_least=0, at_most=1)
+
+    def start(self, pruner: StepwisePruner) -> Masks:
+        """The ticket."""
+        masks = pruner.masks
+        counts = smart_ratio(
+            {name: mask.shape for name, mask in masks.items()},
+            removed_at(self.sparsity, masks.total),
+            family=self.family,
+            variant=self.variant,
+            linear_density=self.linear_density,
+        )
+        weights = pruner.weights
+        scores = magnitude(weights) if self.ticket == "hybrid" else random_scores(weights, pruner.generator)
+        # weights that were gone before count among those that go
+        missing = {name: (count - int((~masks[name]).sum())).clamp(min=0) for name, count in counts.items()}
+        return remove_smallest(masks, scores, missing, scope="layer")
