@@ -1,12 +1,10 @@
 """One pruning run being carried out: cycles of training, measuring, pruning, with everything recorded."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from torch import nn
 
 from howsparse import processes
@@ -18,6 +16,7 @@ from howsparse.methods import CyclicPruner, IterativeMethod
 from howsparse.methods.cyclic_pruner import portrait
 from howsparse.task import Task
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate
+from howsparse.training.randomness import repeatable_kernels
 from howsparse.training.run import model_bytes
 
 
@@ -58,7 +57,7 @@ class Session:
         """
         found = processes.agree_on(None if self.run is None else self.run.result)
         if found is None:
-            with _repeatable_kernels(self.task.device):
+            with repeatable_kernels(self.task.device):
                 self._work()
                 found = self._conclude()
         self._load_answer()
@@ -276,20 +275,6 @@ class Session:
     def _tell(self, event: str, value: dict[str, Any]) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(value)
-
-
-@contextmanager
-def _repeatable_kernels(device: torch.device) -> Iterator[None]:
-    """On a GPU, let cuDNN use only algorithms that give the same bits every time."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
 def _plain(found: Evaluation | None) -> dict[str, Any] | None:

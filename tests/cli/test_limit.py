@@ -64,8 +64,11 @@ def test_json_holds_what_is_promised(run) -> None:
 def test_the_cost_comes_first_and_every_stage_shows(run) -> None:
     lines = run[2].splitlines()
     assert re.match(r"cost: about [\d.]+ gradients per training sample", lines[0])
-    stages = [line.split(":")[0] for line in lines if ":" in line]
-    assert [s for s in dict.fromkeys(stages) if s != "cost"] == ["one-shot", "race", "curvature", "verify"]
+    stages = dict.fromkeys(line.split(":")[0] for line in lines if ":" in line)
+    assert [s for s in stages if s not in ("cost", "note")] == ["one-shot", "race", "curvature", "verify"]
+    said = " ".join(run[2].split())
+    assert re.search(r"note: \d+ epochs of racing, not 3 \(--race-epochs\): three laps of \d+ epochs", said)
+    assert any(re.match(r"race_epochs = 3 was raised to \d+", warning) for warning in run[1]["warnings"])
     assert re.search(r"race: sparsity 0\.\d+ after [0-9]+ epochs?: training loss 0\.\d+", run[2])
     assert len(re.findall(r"verify: sparsity 0\.\d+ retrained", run[2])) == 2
 
@@ -232,15 +235,13 @@ def test_the_race_counts_what_a_stopped_one_had_run() -> None:
     watch = LimitWatch(seen, epochs=4)
     watch._total = 6
     marks = [[5, 0.5, None], [10, 0.25, 0.9]]
-    watch.on_note("race 0.100000 epochs 2", marks)  # from disk: no steps were seen
+    watch.on_recalled("race 0.100000 epochs 2", marks)  # from disk: no steps were seen
     watch.on_step(0, 10, 10)
     assert seen.moves[-1] == ("race", 3, 6)
     watch.on_note("race 0.050000 epochs 1", marks)
-    watch.on_note("race 0.050000 epochs 1", marks)  # told again when it is looked up
     watch.on_step(1, 10, 10)
     assert seen.moves[-1] == ("race", 4, 6)
     assert seen.lines == [
-        "race: sparsity 0.9000 after 2 epochs: training loss 0.25",
         "race: sparsity 0.9500 after 1 epoch: training loss 0.25",
     ]
     watch.on_stage("verify", 1, 2)

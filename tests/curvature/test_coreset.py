@@ -124,6 +124,16 @@ def test_the_trace_does_not_depend_on_the_memory_in_the_mean() -> None:
     assert abs(found.mean - truth) < 4 * found.error
 
 
+def test_the_trace_does_not_depend_on_the_memory() -> None:
+    """However finely memory cuts the batches, the signs are those of the batches."""
+    coreset = most_uncertain(_objective(), 12)
+    whole, cut = (remainder_trace(coreset, seed=5, memory=memory) for memory in (None, 4_000))
+    pieces = GaussNewton(coreset.rest, 4_000)._pieces
+    assert len(list(pieces)) > len(list(coreset.rest.batches()))  # memory did cut
+    for a, b in zip(vars(whole).values(), vars(cut).values(), strict=True):
+        assert a == pytest.approx(b, rel=1e-9)
+
+
 # --- what cannot be done ----------------------------------------------------------------------------------------------
 def test_other_losses_have_no_uncertainty() -> None:
     data = TensorDataset(normal(9, 3), normal(9, 2))

@@ -140,6 +140,16 @@ def test_any_loss_that_bends(loss) -> None:
     torch.testing.assert_close(dense(Hessian(objective)), made.hessian(objective), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [1.0, 1e-3])
+def test_a_loss_that_bends_only_near_its_target(beta) -> None:
+    """Smooth L1 far from every target is straight there, yet it bends: its Gauss-Newton matrix is known, zero."""
+    made = problem("regression")
+    objective = made.objective(loss=lambda z, y: F.smooth_l1_loss(z, y + 50, reduction="none", beta=beta))
+    assert dense(GaussNewton(objective)).count_nonzero() == 0
+    near = made.objective(loss=lambda z, y: F.smooth_l1_loss(z, z.detach() + 0 * y, reduction="none", beta=beta))
+    assert dense(GaussNewton(near)).count_nonzero() > 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "loss",

@@ -76,6 +76,9 @@ class KilledAt(Watch):
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def on_recalled(self, key: str, value: Any) -> None:
+        self.left -= 1
+
 
 def run(out: str, kill_at_note: int | None = None) -> Limit:
     """Everything that a limit can consist of."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,22 @@ def test_every_part_is_there(whole) -> None:
     assert plain["cost"]["epochs"] > 9 + 2 * 6  # race and two retrainings
     assert plain["recipe"]["epochs"] == 6
     assert plain["samples"] == {"train": 216, "compared": 216}
+
+
+def test_the_documentation_names_every_key(whole) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "concepts" / "limits.md").read_text(encoding="utf-8")
+    table = page[page.index("| key |") :]
+
+    def names(value, *, apart: frozenset[str]) -> set[str]:
+        inside = value[0] if isinstance(value, list) and value else value
+        if not isinstance(inside, dict):
+            return set()
+        return set(inside) | {n for k, v in inside.items() if k not in apart for n in names(v, apart=apart)}
+
+    plain = whole[0].to_plain()
+    missing = names(plain, apart=frozenset({"recipe", "spectrum", "scaled"}))
+    assert {"rest", "sharpness_share", "constant", "planned", "marks"} <= missing
+    assert [name for name in sorted(missing) if f"`{name}`" not in table] == []
 
 
 def test_the_network_is_left_as_it_was(whole) -> None:

@@ -202,7 +202,7 @@ def start(*args):
 
 
 def test_killed_without_warning(tmp_path) -> None:
-    for note in (5, 17):  # in the bisection, and between two laps of the race
+    for note in (5, 14):  # in the bisection, and between two laps of the race
         assert start(str(tmp_path / "run"), note) == -signal.SIGKILL
     assert start(str(tmp_path / "run")) == 0
     small_limit.run(str(tmp_path / "whole"))

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from howsparse.limits.dense import DenseNetwork
-from howsparse.limits.one_shot import crossing, one_shot_limit
+from howsparse.limits.one_shot import crossing, one_shot_limit, same_rise
 from howsparse.limits.yardstick import Increase, Yardstick
 from tests.limits.small_limit import make
 
@@ -157,3 +157,44 @@ def test_crossing_knows_when_it_does_not_know(rises, eps) -> None:
 
 def test_crossing_passes_over_what_fell() -> None:
     assert crossing([0.1, 0.2, 0.4], [-0.01, 0.04, 0.16], 0.09) == pytest.approx(0.3)
+
+
+def test_few_samples_make_the_interval_wider() -> None:
+    """Student's quantiles in place of the normal ones: with 16 samples 2.131 standard errors."""
+
+    def noisy(m: int) -> Increase:
+        return Increase(m / 1000, 0.02)
+
+    many, few = (one_shot_limit(noisy, 1000, 0.3, samples=n) for n in (None, 16))
+    assert many.measured == few.measured
+    assert many.measured - many.low == pytest.approx(1.95996 * 0.02, rel=1e-4)
+    assert few.measured - few.low == pytest.approx(2.13145 * 0.02, rel=1e-4)
+
+
+# --- pruning that costs as much ---------------------------------------------------------------------------------------
+@QUICK
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=3000), st.floats(0.001, 1), st.integers(0, 3))
+def test_the_same_rise_is_found_between_points_that_are_known(steps, share, extra) -> None:
+    curve = np.concatenate([[0.0], np.cumsum(steps)])
+    total, rise = len(steps), float(share * curve[-1])
+    assume(rise > 0)
+    known = {m: float(curve[m]) for m in {total, *(total * i // 4 for i in range(1, extra + 1))}}
+    looks = []
+
+    def increase_at(m):
+        looks.append(m)
+        return float(curve[m])
+
+    found = same_rise(increase_at, known, total, rise)
+    below = max(m for m in range(total + 1) if curve[m] <= rise) / total
+    assert below - 1e-9 <= found <= below + max(0.002, 1 / total) + 1e-9 or share == 1
+    assert len(looks) <= 10
+    assert not set(looks) & set(known)
+
+
+def test_a_rise_that_no_pruning_has() -> None:
+    known = {500: 0.25, 1000: 1.0}
+    found = [same_rise(lambda m: (m / 1000) ** 2, known, 1000, rise) for rise in (-1.0, 0.0, 1.0, 1.001, math.inf)]
+    assert found == [None, None, 1.0, None, None]
+    endless = same_rise(lambda m: math.inf if m > 600 else 0.1, {1000: math.inf}, 1000, 0.2)
+    assert endless == pytest.approx(0.6, abs=0.002)

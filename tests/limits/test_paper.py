@@ -87,6 +87,15 @@ def test_an_indefinite_spectrum_has_one_estimate_and_takes_magnitudes() -> None:
     assert found["trace"] == pytest.approx(sum(map(abs, values)))
 
 
+def test_an_exact_indefinite_spectrum_has_no_error_of_sampling() -> None:
+    """All eigenvalues are counted, none is sampled: both ends of the width are its value."""
+    spectrum = Spectrum.of_eigenvalues([-2.0, -0.1, 0.0, 0.5, 3.0], kind="indefinite")
+    low, high = width_bounds(spectrum, 0.3, Remainder())
+    for R in (0.1, 1.0, 5.0):
+        assert low(R) == pytest.approx(high(R), abs=1e-12)
+        assert low(R) == pytest.approx(width_curve([-2.0, -0.1, 0.0, 0.5, 3.0], None, 0.3)(R))
+
+
 # --- on networks ------------------------------------------------------------------------------------------------------
 def dense_limit(task: hs.Task, eps: float) -> tuple[float, np.ndarray]:
     """The fixed point with all eigenvalues of the Gauss-Newton matrix over all samples."""

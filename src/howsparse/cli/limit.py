@@ -15,6 +15,7 @@ from howsparse.cli.limit_watch import LimitWatch
 from howsparse.cli.options import Sectioned, settings_options
 from howsparse.cli.progress import stages
 from howsparse.cli.request import Request, answer, explicit, request_options
+from howsparse.limits.arguments import check_folder
 from howsparse.limits.limit import limit
 from howsparse.limits.settings import LimitSettings
 from howsparse.report import REPORT, write_report
@@ -61,7 +62,10 @@ def _limit(effort: list[str], *, out: Path | None, **flags: Any) -> None:
     request, given = Request.taken_from(flags), explicit(flags)
     recipe = Recipe(**{name: value for name, value in given.items() if name not in effort})
     settings = {name: value for name, value in given.items() if name in effort}
-    LimitSettings(**settings)  # refuses what cannot be before anything is loaded
+    asked = LimitSettings(**settings)  # refuses what cannot be before anything is loaded
+    if out is not None:
+        check_folder(out)
+    race = asked.race_epochs if asked.minutes is None else None
     with request.working() as device:
         request.warn_if_untrained("the network is untrained, and the limit of an untrained network means nothing")
         with stages() as shown, redirect_stdout(sys.stderr):  # what the user's functions print is not our answer
@@ -70,7 +74,7 @@ def _limit(effort: list[str], *, out: Path | None, **flags: Any) -> None:
                 recipe,
                 out,
                 seed=request.seed,
-                watch=None if shown is None else LimitWatch(shown, recipe.epochs),
+                watch=None if shown is None else LimitWatch(shown, recipe.epochs, race),
                 origin=request.origin,
                 **request.patterns,
                 **settings,

@@ -240,7 +240,9 @@ def _flat(spectrum: Spectrum) -> list[tuple[str, str, str]]:
 
 
 def _cost(found: Details) -> str:
-    return f"gradients per training sample, {duration(found['cost']['seconds'])}"
+    cost = found["cost"]
+    planned = f" ({cost['planned']:.1f} planned)" if "planned" in cost else ""
+    return f"gradients per training sample{planned}, {duration(cost['seconds'])}"
 
 
 def _layers(found: Details) -> list[str]:

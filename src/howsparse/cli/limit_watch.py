@@ -5,6 +5,7 @@ from typing import Any
 
 from howsparse.cli.layout import hung
 from howsparse.cli.progress import Stages
+from howsparse.limits.compose import raised
 from howsparse.limits.plan import Plan
 from howsparse.limits.search import Watch
 
@@ -17,10 +18,11 @@ class LimitWatch(Watch):
     Args:
         stages: what shows it.
         epochs: length of a retraining.
+        race: epochs of racing that were asked for; None when minutes were.
     """
 
-    def __init__(self, stages: Stages, epochs: int) -> None:
-        self._stages, self._epochs = stages, epochs
+    def __init__(self, stages: Stages, epochs: int, race: int | None = None) -> None:
+        self._stages, self._epochs, self._race = stages, epochs, race
         self._stage, self._total, self._moved = "race", 0.0, 0.0  # of trainings: race or verify
         self._raced: dict[str, int] = {}  # epochs by racer
         self._retrained: set[str] = set()
@@ -30,6 +32,9 @@ class LimitWatch(Watch):
         """What it will cost."""
         self._total = plan.race
         self._stages.say("\n".join(hung("cost: ", str(plan))))
+        if self._race is not None and 0 < self._race < plan.race:
+            more = f"{plan.race} epochs of racing, not {self._race} (--race-epochs): {raised(plan)}"
+            self._stages.say("\n".join(hung("note: ", more)))
 
     def on_stage(self, stage: str, done: float, total: float) -> None:
         """Move the stage's bar; those of trainings move with their steps."""
@@ -50,14 +55,21 @@ class LimitWatch(Watch):
 
     def on_note(self, key: str, value: Any) -> None:
         """A line when a racer or a retraining is done."""
+        self.on_recalled(key, value)
         words = key.split()
-        if words[0] == "race" and value and int(words[3]) > self._raced.get(words[1], 0):
-            self._raced[words[1]] = int(words[3])
+        if words[0] == "race" and value:
             lap = f"{words[3]} epoch{'' if words[3] == '1' else 's'}"
             self._say(f"race: sparsity {1 - float(words[1]):.4f} after {lap}", value[-1][1])
-        if words[0] == "retrained" and key not in self._retrained:
-            self._retrained.add(key)
+        if words[0] == "retrained":
             self._say(f"verify: sparsity {1 - value['kept']:.4f} retrained", value["loss"])
+
+    def on_recalled(self, key: str, value: Any) -> None:
+        """Count what is done; what an earlier session has said is not said again."""
+        words = key.split()
+        if words[0] == "race" and value:
+            self._raced[words[1]] = max(int(words[3]), self._raced.get(words[1], 0))
+        if words[0] == "retrained":
+            self._retrained.add(key)
 
     def _say(self, what: str, loss: float) -> None:
         self._under_way = 0

@@ -1,6 +1,5 @@
 """What commands on a network with data are asked alike: flags, a configuration file, and the task made of them."""
 
-import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from howsparse import processes
 from howsparse.cli.layout import hung
 from howsparse.cli.options import NONE
 from howsparse.errors import HowsparseError, near
-from howsparse.task import Task, cross_entropy, input_and_target
-from howsparse.weights import load_weights
-from howsparse.zoo import build_model, load_data
+from howsparse.named_task import NamedTask, without_folders
+from howsparse.task import Task
 
 
 def request_options(*more: click.Option) -> list[click.Option]:
@@ -72,9 +70,7 @@ class Request:
     @property
     def origin(self) -> dict[str, Any]:
         """Where model, data and weights come from, for files that may be published."""
-        digest = None if self.weights is None else hashlib.sha256(self.weights.read_bytes()).hexdigest()
-        parts = {"model": _short(self.model), "data": _short(self.data)}
-        return {**parts, "weights_sha256": digest, "device": self.device}
+        return self.named(self.device).origin
 
     @contextmanager
     def working(self) -> Iterator[str]:
@@ -89,31 +85,25 @@ class Request:
         with processes.joined(self.device) as device:
             yield device
 
-    def task(self, device: str) -> Task:
-        """Build the network, load its weights, and put it together with the data."""
-        source = load_data(self.data)
-        torch.manual_seed(self.seed)
-        network = build_model(self.model, source.shape, source.classes)
-        if self.weights is not None:
-            load_weights(network, self.weights)
-        return Task(
-            network.to(device),
-            source.train,
-            source.val,
-            source.test,
-            loss=source.loss or cross_entropy,
-            forward=source.forward or input_and_target,
-            metric=source.metric,
+    def named(self, device: str) -> NamedTask:
+        """The task that is asked for, not yet built."""
+        return NamedTask(
+            model=self.model,
+            data=self.data,
+            weights=self.weights,
             batch_size=self.batch_size,
             val_share=self.val_share,
-            seed=self.seed,
-            name=_short(self.model),
+            device=device,
         )
+
+    def task(self, device: str) -> Task:
+        """Build the network, load its weights, and put it together with the data."""
+        return self.named(device)(self.seed)
 
     def warn_if_untrained(self, warning: str) -> None:
         """Say, once, what follows when no weights were given; a function of the user's may load them itself."""
         if self.weights is None and processes.rank() == 0:
-            unless = f", unless {_short(self.model)} loads trained weights itself" if ":" in self.model else ""
+            unless = f", unless {without_folders(self.model)} loads trained weights itself" if ":" in self.model else ""
             click.echo("\n".join(hung("warning: ", f"no --weights: {warning}{unless}")), err=True)
 
 
@@ -134,12 +124,6 @@ def _refuse_unusable(device: str) -> None:
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).split("\n")[0]
         raise HowsparseError(f"--device {device} cannot be used here: {reason}") from error
-
-
-def _short(spec: str) -> str:
-    """A model or data spec without folders."""
-    head, colon, tail = spec.partition(":")
-    return f"{Path(head).name}{colon}{Path(tail).name}"
 
 
 def _defaults(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:  # noqa: ARG001

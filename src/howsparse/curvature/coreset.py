@@ -133,8 +133,8 @@ def remainder_trace(coreset: Coreset, *, probes: int = 2, seed: int = 0, memory:
 
     The sum over batches of the mean over random signs v of Σ_i (J_i v)ᵀ S_i (J_i v), which takes no pass back through
     the network for each v (Hutchinson 1990). Every batch has signs of its own: errors of batches then cancel instead of
-    adding up, and their spread says how large they are. The interval is Student's, with the degrees of freedom of Welch
-    and Satterthwaite.
+    adding up, and their spread says how large they are. Signs go by the number of the batch, whatever the memory. The
+    interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
 
     Args:
         coreset: of `most_uncertain`.
@@ -159,8 +159,8 @@ def remainder_trace(coreset: Coreset, *, probes: int = 2, seed: int = 0, memory:
         return RemainderTrace(0.0, 0.0, 0.0, 0.0)
     rest = coreset.rest
 
-    def draw(chunk: int) -> Tensor:
-        return rademacher(probes, rest.size, seed=seed, first=chunk * probes, dtype=rest.dtype)
+    def draw(batch: int) -> Tensor:
+        return rademacher(probes, rest.size, seed=seed, first=batch * probes, dtype=rest.dtype)
 
     forms = GaussNewton(rest, memory).forms_apart(draw)
     variances = forms.var(dim=1) / probes if len(forms) else forms[:, 0]

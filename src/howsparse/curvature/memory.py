@@ -15,8 +15,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device; of the CPU's memory, this process's share on this machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cuda":  # what PyTorch holds but does not use is free for PyTorch
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + unused)
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(_free_in_system(), _free_in_container()) // processes
 

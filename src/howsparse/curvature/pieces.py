@@ -86,21 +86,21 @@ class Pieces:
         self._losses: dict[tuple[int, int], float] = {}
         self._all_kept = False
 
-    def __iter__(self) -> Iterator[Piece]:
-        """One pass, in the data's order.
+    def __iter__(self) -> Iterator[tuple[int, Piece]]:
+        """One pass, in the data's order: every piece with the number of its batch among those of this process.
 
         Raises:
             HowsparseError: data or losses changed since an earlier pass, or the memory is too small.
         """
         if self._all_kept:
-            yield from (self._kept[where] for where in sorted(self._kept))
+            yield from ((where[0], self._kept[where]) for where in sorted(self._kept))
             return
         if not self._budget:
             device = self._objective.device
             self._budget = _SHARE * free_memory(device) if self._memory is None else float(self._memory)
         for number, batch in enumerate(self._objective.batches()):
             for part, chunk in enumerate(chunks.cut(batch, self._size(batch))):
-                yield self._kept.get((number, part)) or self._recorded(chunk, (number, part))
+                yield number, self._kept.get((number, part)) or self._recorded(chunk, (number, part))
         self._all_kept = len(self._kept) == len(self._losses)
 
     def _recorded(self, chunk: Batch, where: tuple[int, int]) -> Piece:

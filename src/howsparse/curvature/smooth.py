@@ -7,6 +7,7 @@ from torch import Tensor
 
 from howsparse.errors import NoCurvatureError
 
+_HALVINGS = 48  # of an interval as wide as twice the loss: enough for a bend of float32's resolution
 Losses = Callable[[Tensor], Tensor]  # output -> losses of the samples
 _ADVICE = (
     "use a smooth loss, for example howsparse.task.squared_error or "
@@ -29,8 +30,9 @@ def require_second_derivative(losses: Losses, output: Tensor, *, nonlinear: bool
     if _bends(losses, here) or _bends(losses, here / (1 + here.abs().max())):  # near 0 no softmax is saturated
         return
     far = 1 + here.abs().max() + here[0].numel() * losses(here).detach().abs().max()
-    one, other = _slope(losses, here + far)[0], _slope(losses, here - far)[0]
-    if not torch.equal(one, other):
+    if _bends_between(losses, here - far, here + far):
+        return
+    if not torch.equal(_slope(losses, here + far)[0], _slope(losses, here - far)[0]):
         raise NoCurvatureError(
             "the loss is piecewise linear in the network's output: its second derivative is zero where it exists, so "
             f"no ellipsoid describes how it grows; {_ADVICE}"
@@ -40,6 +42,21 @@ def require_second_derivative(losses: Losses, output: Tensor, *, nonlinear: bool
             "the loss is linear in the network's output, so its Gauss-Newton matrix is zero; let the network end in "
             "logits and put the softmax into the loss (howsparse.task.cross_entropy), or use the Hessian"
         )
+
+
+def _bends_between(losses: Losses, low: Tensor, high: Tensor) -> bool:
+    """Whether the loss bends where its slope changes between two outputs: a kink is closed in on, a bend is met.
+
+    Every entry of the output is bisected for itself. Smooth L1 is straight but within its beta of the target.
+    """
+    start = _slope(losses, low)[0].detach()
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _bends(losses, middle):
+            return True
+        same = _slope(losses, middle)[0].detach() == start
+        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+    return False
 
 
 def _bends(losses: Losses, output: Tensor) -> bool:

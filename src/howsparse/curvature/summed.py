@@ -1,5 +1,6 @@
 """Operators that are means over data: what Hessian and Gauss-Newton matrix share."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -41,7 +42,7 @@ class Summed(Operator):
         total, factor = torch.empty_like(vectors), 1 / self.objective.divisor
         rows = [list(self.objective.unflatten(vector).values()) for vector in vectors]
         first = True
-        for piece in self._pass():
+        for _, piece in self._pass():
             for so_far, row in zip(total, rows, strict=True):
                 accumulate(so_far, piece.product(row), factor, first=first)
             first = False
@@ -53,31 +54,34 @@ class Summed(Operator):
         """The quadratic forms vᵀ A v of the rows of ``vectors``, shape (p,), float64 on the CPU."""
         total = torch.zeros(len(vectors), dtype=torch.float64)
         rows = [list(self.objective.unflatten(vector).values()) for vector in self._rows(vectors)]
-        for piece in self._pass():
+        for _, piece in self._pass():
             total += torch.stack([piece.form(row).double() for row in rows]).cpu()
         return over_processes(total) / self.objective.divisor
 
     def forms_apart(self, draw: Callable[[int], Tensor]) -> Tensor:
-        """Quadratic forms of every chunk of this process's data alone, with vectors of its own.
+        """Quadratic forms of every batch of this process alone, with vectors of its own.
+
+        A batch that memory cuts into chunks has the same vectors in all of them, so that memory changes rounding only.
 
         Args:
-            draw: number of a chunk, among those of all processes, to its vectors, shape (p, D).
+            draw: number of a batch, among those of all processes, to its vectors, shape (p, D).
 
         Returns:
-            Shape (chunks, p), float64 on the CPU; summed over the chunks of all processes, forms of A.
+            Shape (batches, p), float64 on the CPU; summed over the batches of all processes, forms of A.
         """
-        found = []
-        for number, piece in enumerate(self._pass()):
+        found: list[Tensor] = []
+        for number, pieces in itertools.groupby(self._pass(), key=lambda numbered: numbered[0]):
             vectors = self._rows(draw(number * processes.world() + processes.rank()))
-            forms = [piece.form(list(self.objective.unflatten(vector).values())) for vector in vectors]
-            found.append(torch.stack(forms).double().cpu() / self.objective.divisor)
+            rows = [list(self.objective.unflatten(vector).values()) for vector in vectors]
+            forms = [torch.stack([piece.form(row) for row in rows]).double().cpu() for _, piece in pieces]
+            found.append(torch.stack(forms).sum(dim=0) / self.objective.divisor)
         return torch.stack(found) if found else torch.zeros(0, 1, dtype=torch.float64)
 
-    def _pass(self) -> Iterator[Piece]:
-        """The pieces of this process; at the end the loss is known to be finite everywhere."""
+    def _pass(self) -> Iterator[tuple[int, Piece]]:
+        """The pieces of this process by their batch; at the end the loss is known to be finite everywhere."""
         samples, loss = 0, 0.0
-        for piece in self._pieces:
-            yield piece
+        for number, piece in self._pieces:
+            yield number, piece
             samples, loss = samples + len(piece.losses), loss + float(piece.losses.double().sum())
         self.objective.settle(samples, loss)
 

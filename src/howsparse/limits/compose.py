@@ -6,23 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from howsparse.limits.extrapolation import Mark, Span
-from howsparse.limits.one_shot import OneShotLimit, crossing
-from howsparse.limits.plan import FEWEST_STEPS
+from howsparse.limits.one_shot import crossing
+from howsparse.limits.plan import FEWEST_STEPS, Plan
 from howsparse.limits.retuned import Outcome
+from howsparse.limits.settings import LimitSettings
 from howsparse.limits.yardstick import HOPELESS
 from howsparse.task import Metric
 
 TOLERANCE = 0.005  # drop of the held-out metric that the accuracy limit allows
 MISMATCH = 2.0  # factor between predicted and measured loss increase beyond which the local model is not trusted
 NEGATIVE = 0.1  # share of negative curvature that deserves a warning
+UNTRAINED = 0.98  # share of the best constant predictor's loss from which on a network has learnt nothing
+LONGER = 1.1  # factor over the minutes asked for that deserves a warning
+_DISTRUST = "is not to be trusted here, nor is the paper's formula, which rests on it"
+_TRAINED = "limits belong to trained networks"
 
 
 def compose(parts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     """The result of a search.
 
     Args:
-        parts: ``eps``, ``plan``, ``one_shot``, ``empty``, ``checked``, and where they were computed ``race``, ``paper``
-            and ``hessian``.
+        parts: ``eps``, ``plan``, ``settings``, ``one_shot``, ``empty``, ``checked``, ``flat``, and where they were
+            computed ``race``, ``paper`` and ``hessian``.
         about: what the network, data and recipe are.
 
     Returns:
@@ -30,7 +35,6 @@ def compose(parts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any
     """
     eps, plan, one_shot = parts["eps"], parts["plan"], parts["one_shot"]
     race, paper = parts.get("race"), parts.get("paper")
-    epochs = plan.epochs if race is None else plan.epochs - plan.race + race["outcome"].epochs
     return {
         "one_shot": {
             "measured": one_shot.measured,
@@ -48,10 +52,23 @@ def compose(parts: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any
         "eps_rule": f"{eps.rule}: {eps.detail}",
         "hessian": parts.get("hessian"),
         "verified": None,
-        "cost": {"epochs": epochs, "seconds": None},
+        "cost": {"planned": plan.epochs, "epochs": None, "seconds": None},
         "warnings": warnings(parts, about),
         **about,
     }
+
+
+def raised(plan: Plan) -> str:
+    """Why a race takes more epochs than were asked for.
+
+    Args:
+        plan: with the race as it will be.
+
+    Returns:
+        A phrase.
+    """
+    laps = f"three laps of {plan.lap} epoch{'' if plan.lap == 1 else 's'}"
+    return f"{laps} are the least that a race needs here"
 
 
 def quadratic_limit(checked: Sequence[Sequence[float]], eps: float) -> float | None:
@@ -114,29 +131,8 @@ def metric_limit(probes: Mapping[float, Sequence[Mark]], dense: float, metric: M
 
 def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """Reasons not to trust parts of the answer."""
-    eps, one_shot = parts["eps"].value, parts["one_shot"]
-    found = [*_about_eps(eps, parts["empty"], one_shot), *_about_quadratic(parts["checked"], one_shot, eps)]
-    hessian, paper, race = parts.get("hessian"), parts.get("paper"), parts.get("race")
-    if hessian is not None and hessian["negative_mass"] > NEGATIVE:
-        found.append(
-            f"{100 * hessian['negative_mass']:.0f} % of the Hessian's mass is negative: the network is not at a "
-            "minimum of this loss, and the quadratic model means little"
-        )
-    if paper is not None and not paper["certified"]:
-        found.append(
-            f"the paper's limit comes from {paper['samples']:,} samples drawn at random, without a bound on the "
-            "others: what they do not show counts as flat, so it is optimistic"
-        )
-    elif paper is not None and paper["high"] - paper["low"] > 0.5 * (1 - paper["value"]):
-        taken = (
-            f"its curvature was taken from {paper['samples']:,} of {about['samples']['train']:,} samples"
-            if paper["samples"] < about["samples"]["train"]
-            else "its spectrum has not converged"
-        )
-        found.append(
-            f"the paper's limit is known only to [{paper['low']:.3f}, {paper['high']:.3f}]: {taken}; "
-            "--minutes buys more"
-        )
+    race, one_shot = parts.get("race"), parts["one_shot"]
+    found = [*_about_learning(parts, about["loss"]), *_about_efforts(parts), *_about_paper(parts.get("paper"), about)]
     if parts["flat"]:
         found.append(
             "the loss has no second derivative here (or no parameter wants gradients): no curvature, no paper's limit"
@@ -150,33 +146,76 @@ def warnings(parts: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _about_eps(eps: float, empty: float, one_shot: OneShotLimit) -> list[str]:
-    if one_shot.measured == 1:
-        return ["all weights can go within eps: they are zero, or eps is larger than what the network has learnt"]
-    if empty <= eps or not math.isfinite(empty):
-        return []
-    if eps > 0.5 * empty:
+def _about_learning(parts: Mapping[str, Any], loss: Mapping[str, Any]) -> list[str]:
+    """Whether this is a trained network near a minimum, and eps small beside what it has learnt: one doubt, once."""
+    eps, empty, constant = parts["eps"].value, parts["empty"], loss["constant"]
+    untrained = ""
+    if constant is not None and loss["compared"] >= UNTRAINED * constant:
+        untrained = (
+            f"the training loss, {loss['compared']:.4g}, is no better than that of a constant predictor "
+            f"({constant:.4g}): {_TRAINED}"
+        )
+    if parts["one_shot"].measured == 1:
+        gone = "all weights can go within eps: they are zero, or eps is larger than what the network has learnt"
+        return [f"{gone}; {untrained}" if untrained else gone]
+    if untrained:
+        return [untrained]
+    found = _about_minimum(parts, learnt=constant is not None)
+    if eps < empty < 2 * eps:
         cost = f"eps {eps:.3g} is more than half of what removing every weight costs ({empty:.3g})"
-        return [f"{cost}: a constant predictor nearly passes, so the limits mean little"]
+        found.append(f"{cost}: a constant predictor nearly passes, so the limits mean little")
+    return found
+
+
+def _about_minimum(parts: Mapping[str, Any], *, learnt: bool) -> list[str]:
+    """Whether slope, curvature and measurement are those of a minimum with a quadratic loss around it."""
+    eps, one_shot, hessian = parts["eps"].value, parts["one_shot"], parts.get("hessian")
+    signs, slope, rise = [], False, ""
+    if parts["checked"] and 0 < one_shot.measured < 1:
+        _, first, second = min(parts["checked"], key=lambda row: abs(row[0] - one_shot.measured))
+        slope = abs(first) > 0.5 * eps
+        if slope:
+            signs.append(f"the slope along pruning alone gives {first:+.2g} at the one-shot limit, eps is {eps:.2g}")
+        if not 1 / MISMATCH < max(first + second, 1e-30) / eps < MISMATCH:
+            rise = f"the quadratic model predicts an increase of {first + second:.2g} where {eps:.2g} is measured"
+    if hessian is not None and hessian["negative_mass"] > NEGATIVE:
+        on = f"on {hessian['samples']:,} samples"
+        signs.append(f"{100 * hessian['negative_mass']:.0f} % of the Hessian's mass {on} is negative")
+    if signs:
+        also = "; ".join([*signs, rise] if rise else signs)
+        doubt = f", and that model {_DISTRUST}" if rise else ""
+        why = "" if learnt else f"; is it trained? {_TRAINED}"
+        if learnt and slope:
+            why = "; an L1 or L2 penalty in training does that"
+        return [f"the network is not at a minimum of this loss ({also}){doubt}{why}"]
+    return [f"{rise}: it {_DISTRUST}"] if rise else []
+
+
+def _about_efforts(parts: Mapping[str, Any]) -> list[str]:
+    """Where more is done than was asked for."""
+    plan, settings = parts["plan"], parts["settings"]
+    if settings.minutes is not None and plan.seconds > LONGER * 60 * settings.minutes:
+        least = f"the least that says anything took about {plan.seconds / 60:.2g}"
+        return [f"{settings.minutes:g} minutes were asked for; {least}"]
+    asked = settings.race_epochs
+    if settings.minutes is None and 0 < asked < plan.race and asked != LimitSettings().race_epochs:
+        return [f"race_epochs = {asked} was raised to {plan.race}: {raised(plan)}"]
     return []
 
 
-def _about_quadratic(checked: Sequence[Sequence[float]], one_shot: OneShotLimit, eps: float) -> list[str]:
-    if not checked or one_shot.measured in (0, 1):
+def _about_paper(paper: Mapping[str, Any] | None, about: Mapping[str, Any]) -> list[str]:
+    if paper is not None and not paper["certified"]:
+        drawn = f"{paper['samples']:,} samples drawn at random, without a bound on the others"
+        return [f"the paper's limit comes from {drawn}: what they do not show counts as flat, so it is optimistic"]
+    if paper is None or paper["high"] - paper["low"] <= 0.5 * (1 - paper["value"]):
         return []
-    _, first, second = min(checked, key=lambda row: abs(row[0] - one_shot.measured))
-    found = []
-    if abs(first) > 0.5 * eps:
-        found.append(
-            f"the loss has a slope along pruning (gᵀd = {first:+.2g} at the one-shot limit, eps {eps:.2g}): the "
-            "network is not at a minimum of this loss (an L1 or L2 penalty in training does that)"
-        )
-    if not 1 / MISMATCH < max(first + second, 1e-30) / eps < MISMATCH:
-        found.append(
-            f"the quadratic model predicts an increase of {first + second:.2g} where {eps:.2g} is measured: it is not "
-            "to be trusted here, and neither is the paper's formula, which rests on it"
-        )
-    return found
+    taken = (
+        f"its curvature was taken from {paper['samples']:,} of {about['samples']['train']:,} samples"
+        if paper["samples"] < about["samples"]["train"]
+        else "its spectrum has not converged"
+    )
+    span = f"[{paper['low']:.3f}, {paper['high']:.3f}]"
+    return [f"the paper's limit is known only to {span}: {taken}; --minutes buys more"]
 
 
 def _about_race(outcome: Outcome) -> list[str]:

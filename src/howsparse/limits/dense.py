@@ -10,7 +10,7 @@ from howsparse import processes
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, prunable_parameters, remove_smallest
 from howsparse.masks.prunable import Pattern, detached
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 
 
 class DenseNetwork:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from howsparse.errors import HowsparseError, near
+from howsparse.limits.arguments import check_folder, check_recipe, check_task
 from howsparse.limits.epsilon import parse_epsilon
 from howsparse.limits.result import Limit
 from howsparse.limits.search import Search, Watch
@@ -20,7 +21,7 @@ from howsparse.settings import to_plain
 from howsparse.task import Task
 from howsparse.training import Recipe
 from howsparse.training.describe import describe, pattern_names
-from howsparse.training.randomness import randomness_of_its_own
+from howsparse.training.randomness import randomness_of_its_own, repeatable_kernels
 from howsparse.training.run import open_run
 
 
@@ -58,8 +59,8 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
         The limits; ``str()`` gives them in a line.
 
     Raises:
-        HowsparseError: settings, task or directory do not fit, a loss that is not finite, data that change between
-            passes, weights that hold NaN.
+        HowsparseError: settings, task, recipe or directory do not fit, a loss that is not finite, data that change
+            between passes, weights that hold NaN.
         RunMismatchError: the directory belongs to other settings.
 
     Example:
@@ -72,7 +73,11 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
         >>> 0 <= found.one_shot.value <= 1
         True
     """
+    check_task(task, "limit")
     recipe = Recipe() if recipe is None else recipe
+    check_recipe(recipe)
+    if out is not None:
+        check_folder(out)
     chosen = _settings(settings)
     if not isinstance(seed, int) or seed < 0:
         raise HowsparseError(f"seed = {seed!r} is not allowed: it must be a whole number, not negative")
@@ -93,6 +98,7 @@ def limit(  # noqa: PLR0913 - three nouns, four keyword-only options and the set
         stack.enter_context(_left_as_it_was(task.model))
         run = open_run(stack, out, about, every=20.0)
         stack.enter_context(randomness_of_its_own(task.device))
+        stack.enter_context(repeatable_kernels(task.device))
         search = Search(task, recipe, chosen, seed, run, watch=watch, include=include, exclude=exclude)
         return search.finish()
 

@@ -51,7 +51,7 @@ def width_bounds(spectrum: Spectrum, eps: float, rest: Remainder) -> tuple[Width
         if spectrum.certified:
             found = spectrum.bounds(f)[index]
         else:
-            span = interval(spectrum.mean_of(f), spectrum.D)
+            span = interval(spectrum.mean_of(f), spectrum.D, sampled=spectrum.D - spectrum.values.size)
             found = min((span.low, span.high)[index], 1.0)
         return max(found - (lost(R) if index == 0 else 0.0), 0.0)
 

@@ -20,6 +20,7 @@ FEWEST_STEPS = 128  # optimizer steps below which a racer says nothing
 MANY_STEPS = 1000  # optimizer steps an epoch from which one epoch is a lap
 LEAST_CORESET = 64  # samples
 TRAINING = 1.25  # time of an epoch of training in epochs' worth of gradients: augmentation, optimizer, averaging
+LEAST_STEPS = 16  # Lanczos steps
 REST = 1.6  # gradients a sample for the trace of what a coreset leaves out
 
 
@@ -73,14 +74,16 @@ def make_plan(task: Task, recipe: Recipe, settings: LimitSettings, samples: int,
     per_epoch = seconds_of_gradient(task) * samples
     compared = settings.compared(samples)
     lap, share = lap_of(recipe, len(task.train)), compared / samples
-    fixed = _fixed(share) + settings.verify * recipe.epochs
+    fixed, verified = _fixed(share), settings.verify * recipe.epochs
     if settings.minutes is not None:
-        settings = _within(settings, recipe, per_epoch, fixed=fixed, race_cost=_race_cost(lap, share))
+        # time, not effort: an epoch of training takes longer than its gradients
+        taken, of_race = fixed + TRAINING * verified, _race_cost(lap, share) + TRAINING - 1
+        settings = _within(settings, recipe, per_epoch, fixed=taken, race_cost=of_race)
     race = max(settings.race_epochs, 3 * lap) if settings.race_epochs and recipe.epochs else 0
     coreset, steps = _curvature(settings, samples)
-    epochs = fixed + race * _race_cost(lap, share) + settings.curvature_epochs
+    epochs = fixed + verified + race * _race_cost(lap, share) + _curvature_cost(settings, coreset / samples, steps)
     vectors = 4 + settings.probes * 3 + (3 * settings.deflate if settings.curvature_epochs else 0)
-    seconds = (epochs + (TRAINING - 1) * race) * per_epoch
+    seconds = (epochs + (TRAINING - 1) * (race + verified)) * per_epoch
     return Plan(samples, compared, lap, race, coreset, steps, epochs, seconds, 4 * weights * vectors)
 
 
@@ -120,14 +123,27 @@ def _within(
 
 
 def _curvature(settings: LimitSettings, samples: int) -> tuple[int, int]:
-    """Samples and Lanczos steps for the effort."""
+    """Samples and Lanczos steps for the effort; steps go before samples below the least that says anything."""
     if not settings.curvature_epochs:
         return 0, 0
-    left = max(settings.curvature_epochs - REST, settings.curvature_epochs / 2)
-    share = left / (PRODUCT * (settings.probes * settings.steps + 3 * settings.deflate + 2))
-    if share < 1:
-        return min(max(int(share * samples), LEAST_CORESET), samples), settings.steps
-    return samples, settings.steps
+    left = max(settings.curvature_epochs - REST, settings.curvature_epochs / 2) / PRODUCT
+    besides = 3 * settings.deflate + 2
+    count = min(int(left / (settings.probes * settings.steps + besides) * samples), samples)
+    if 2 * count >= samples:  # all of few samples cost little more
+        return samples, settings.steps
+    if count >= LEAST_CORESET:
+        return count, settings.steps
+    count = min(LEAST_CORESET, samples)
+    steps = int((left * samples / count - besides) / settings.probes)
+    return count, min(max(steps, LEAST_STEPS), settings.steps)
+
+
+def _curvature_cost(settings: LimitSettings, part: float, steps: int) -> float:
+    """Gradients per sample that the curvature of that part of the samples takes."""
+    if not settings.curvature_epochs:
+        return 0.0
+    products = settings.probes * steps + 3 * settings.deflate + 2
+    return FORWARD + PRODUCT * part * products + REST * (1 - part)
 
 
 def seconds_of_gradient(task: Task) -> float:

@@ -20,7 +20,8 @@ class Survival:
         predicted: increase of the mean loss by the local quadratic model, gᵀd + ½ dᵀHd.
         measured: increase found by a forward pass.
         eps: the admissible increase.
-        like: sparsity of global magnitude pruning with the same measured increase; None beyond what was measured.
+        like: sparsity of global magnitude pruning with the same measured increase, to 0.002 (where its curve crosses
+            that increase first); None where the loss did not rise, or rose by more than when every weight goes.
     """
 
     sparsity: float
@@ -96,8 +97,14 @@ class Limit:
             Prediction and measurement.
 
         Raises:
-            HowsparseError: this limit was read from a file and has no network.
+            HowsparseError: no masks, masks that do not fit the network, a network that is no longer the dense one, or
+                this limit was read from a file and has no network.
         """
+        if not isinstance(masks, Masks):
+            raise HowsparseError(
+                f"predict() was given a {type(masks).__name__}; it takes Masks, boolean tensors by parameter name, "
+                "True for what lives: limit.predict(hs.Masks({'fc1.weight': keep, ...}))"
+            )
         if self._predictor is None:
             raise HowsparseError(
                 "this limit was read from a file; predict() needs the network and data: call hs.limit(task, ...) on "

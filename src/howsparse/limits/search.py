@@ -1,8 +1,7 @@
 """The computation of a limit, piece by piece, each remembered on disk the moment it is known."""
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 from howsparse import processes
 from howsparse.errors import HowsparseError, NoCurvatureError
 from howsparse.limits.compose import compose, metric_limit
+from howsparse.limits.constant import constant_loss
 from howsparse.limits.dense import DenseNetwork
+from howsparse.limits.effort import spent
 from howsparse.limits.epsilon import Epsilon, absolute, batch_std, calibrated, parse_epsilon, relative, sample_std
 from howsparse.limits.norms import factors, prefix_norms
 from howsparse.limits.notebook import Notebook
-from howsparse.limits.one_shot import OneShotLimit, crossing, one_shot_limit
+from howsparse.limits.one_shot import OneShotLimit, one_shot_limit, same_rise
 from howsparse.limits.paper import paper_limit
 from howsparse.limits.plan import Plan, make_plan
 from howsparse.limits.race import RaceTrack
@@ -29,8 +30,9 @@ from howsparse.masks.prunable import Pattern
 from howsparse.measures.histogram import histograms
 from howsparse.task import Task
 from howsparse.training import Callback, Recipe, Run, evaluate
+from howsparse.training.randomness import repeatable_kernels
 
-CHECKED = (0.7, 0.85, 1.0, 1.15)  # multiples of the one-shot limit at which the quadratic model is evaluated
+CHECKED = (0.85, 1.0, 1.15)  # multiples of the one-shot limit at which the quadratic model is evaluated
 LEVELS = tuple(i / 20 for i in range(21))  # sparsities at which accuracy is looked at to calibrate ε
 
 
@@ -44,7 +46,10 @@ class Watch(Callback):
         """Progress of a stage: ``one-shot``, ``race``, ``curvature`` or ``verify``."""
 
     def on_note(self, key: str, value: Any) -> None:
-        """A piece of the result is known."""
+        """A piece of the result has just been found."""
+
+    def on_recalled(self, key: str, value: Any) -> None:
+        """A piece of the result was found by an earlier session on the same directory."""
 
 
 class Search:
@@ -76,32 +81,30 @@ class Search:
         self.task, self.recipe, self.settings, self.seed, self.run = task, recipe, settings, seed, run
         self.watch = Watch() if watch is None else watch
         self.dense = DenseNetwork(task.model, include=include, exclude=exclude)
-        self.notebook = Notebook(run, self.watch.on_note)
+        self.notebook = Notebook(run, self.watch.on_note, self.watch.on_recalled)
+        self._rises: dict[int, float] = {}
         self.folder: Path | None = processes.agree_on(None if run is None else run.folder)
 
     def finish(self) -> Limit:
         """Do what is left; returns at once where the result is on disk."""
         found = processes.agree_on(None if self.run is None else self.run.result)
-        started = time.perf_counter()
         if found is None:
             found = self._compute()
-            found["cost"]["seconds"] = time.perf_counter() - started
             self._finish(found)  # the prediction is on disk before anything is measured
         if self.settings.verify and (found["retuned"] or {}).get("value") is None:
             found["warnings"].append("nothing was verified: there is no prediction of the re-tuned limit to start from")
         if self._to_verify(found):
             found["verified"] = self._verify(found)
-            found["cost"]["seconds"] += time.perf_counter() - started
             self._finish(found)
-        eps, points = found["eps"], found["one_shot"]["points"]
-        return Limit(found, lambda masks: self._survival(masks, eps, points))
+        known = {round(s * self.dense.total): _infinite(rise) for s, rise, _ in found["one_shot"]["points"]}
+        return Limit(found, lambda masks: self._survival(masks, found["eps"], known))
 
     def _compute(self) -> dict[str, Any]:
         _ = self._yardstick  # made now, while the network is the dense one
         eps = Epsilon(**self.notebook.once("eps", lambda: vars(self._epsilon())))
         plan = Plan(**self.notebook.once("plan", lambda: vars(self._plan())))
         self.watch.on_plan(plan)
-        parts: dict[str, Any] = {"eps": eps, "plan": plan, "one_shot": self._one_shot(eps)}
+        parts: dict[str, Any] = {"eps": eps, "plan": plan, "settings": self.settings, "one_shot": self._one_shot(eps)}
         parts["empty"] = self._increase(self.dense.total).mean
         measured = parts["one_shot"].measured
         parts["checked"] = self._if_bent("quadratic", lambda: self._quadratic(measured)) or []
@@ -143,6 +146,12 @@ class Search:
             losses.append(self._yardstick.dense + self._increase(round(share * self.dense.total)).mean)
             with self.dense.without(self.dense.masks(round(share * self.dense.total))):
                 scores.append(100 * self._held_out())
+        if scores[0] - min(scores) < drop:
+            raise HowsparseError(
+                f"eps = {self.settings.eps} asks for the loss at which held-out accuracy has dropped by {drop:g} "
+                f"percentage points, but pruning up to {100 * LEVELS[-2]:.0f} % of the weights takes it from "
+                f"{scores[0]:.1f} % to {min(scores):.1f} % at the lowest; ask for a smaller drop, such as accuracy:0.5"
+            )
         return calibrated(losses, scores, drop)
 
     def _held_out(self) -> float:
@@ -174,7 +183,7 @@ class Search:
             self.watch.on_stage("one-shot", passes, 10)
             return self._increase(removed)
 
-        return one_shot_limit(increase_at, self.dense.total, eps.value)
+        return one_shot_limit(increase_at, self.dense.total, eps.value, samples=self._yardstick.samples)
 
     def _if_bent(self, key: str, compute: Callable[[], Any]) -> Any:
         """A piece that needs second derivatives; None where the loss or the network has none."""
@@ -246,6 +255,9 @@ class Search:
         return Sharpness(self.task, self.dense, plan, self.settings, seed=self.seed, folder=self.folder)
 
     def _finish(self, found: dict[str, Any]) -> None:
+        """Say what it took, and write it down."""
+        found["cost"]["epochs"] = spent(found, deflate=self.settings.deflate)
+        found["cost"]["seconds"] = processes.agree_on(self.notebook.seconds)
         if self.run is not None:
             self.run.finish(found)
 
@@ -286,7 +298,11 @@ class Search:
     # --- around them ------------------------------------------------------------------------------------------------
     def _about(self) -> dict[str, Any]:
         task = self.task
-        losses = {"train": self._yardstick.loss, "compared": self._yardstick.dense}
+        losses = {
+            "train": self._yardstick.loss,
+            "compared": self._yardstick.dense,
+            "constant": constant_loss(task, self._yardstick.data),
+        }
         return {
             "task": task.name,
             "weights": self.dense.total,
@@ -297,17 +313,30 @@ class Search:
             "histograms": histograms(self.dense.weights, Masks.dense(self.dense.weights)),
         }
 
-    def _survival(self, masks: Masks, eps: float, points: Sequence[Sequence[float]]) -> Survival:
+    def _survival(self, masks: Masks, eps: float, known: Mapping[int, float]) -> Survival:
         masks.check(self.dense.weights)
         self.dense.check_unchanged()
-        yardstick = self._yardstick  # made now, while the network is the dense one
-        found = self._unless_flat(lambda: self._sharpness.increases([masks]))
-        first, second = (math.nan, math.nan) if found is None else found[0]
-        with self.dense.without(masks):
-            measured = yardstick.increase().mean
-        known = [(s, rise) for s, rise, _ in points if rise is not None]
-        like = crossing([s for s, _ in known], [rise for _, rise in known], measured) if measured > 0 else None
+        with repeatable_kernels(self.task.device):
+            _ = self._yardstick  # made now, while the network is the dense one
+            found = self._unless_flat(lambda: self._sharpness.increases([masks]))
+            first, second = (math.nan, math.nan) if found is None else found[0]
+            measured = self._rise(masks)
+            like = same_rise(self._rise_without, known, self.dense.total, measured)
         return Survival(masks.sparsity, first + second, measured, eps, like)
+
+    def _rise(self, masks: Masks) -> float:
+        with self.dense.without(masks):
+            return self._yardstick.increase().mean
+
+    def _rise_without(self, removed: int) -> float:
+        """Loss increase without the smallest weights, measured once; kept in memory, the directory may be gone."""
+        if removed not in self._rises:
+            self._rises[removed] = self._rise(self.dense.masks(removed))
+        return self._rises[removed]
+
+
+def _infinite(rise: float | None) -> float:
+    return math.inf if rise is None else rise
 
 
 def _finite(value: float) -> float | None:

@@ -6,10 +6,11 @@ from typing import Literal, get_args
 from howsparse.curvature import GaussNewton, Hessian, Objective, Operator, Spectrum, slq
 from howsparse.curvature.coreset import uniform
 from howsparse.errors import HowsparseError, near
+from howsparse.limits.arguments import check_counts, check_task
 from howsparse.masks import prunable_parameters
 from howsparse.masks.prunable import Pattern
 from howsparse.task import Task
-from howsparse.training.randomness import randomness_of_its_own
+from howsparse.training.randomness import randomness_of_its_own, repeatable_kernels
 
 Curvature = Literal["ggn", "hessian"]
 
@@ -64,17 +65,15 @@ def spectrum(  # noqa: PLR0913 - what is looked at, and keyword-only how closely
         >>> found.D, found.smallest < 1e-6 < found.largest  # softmax: shifting all outputs alike changes nothing
         (6, True)
     """
+    check_task(task, "spectrum")
+    check_counts(samples=samples, probes=probes, steps=steps)
     if curvature not in get_args(Curvature):
         raise HowsparseError(f"curvature = {curvature!r} is unknown: it is one of {', '.join(get_args(Curvature))}")
     parameters = prunable_parameters(task.model, include=include, exclude=exclude)
     if layer is not None and layer not in parameters:
-        known = list(parameters)
-        raise HowsparseError(
-            f"layer {layer!r} is not among the prunable parameters: {', '.join(known[:8])}"
-            f"{', ...' if len(known) > 8 else ''}{near(layer, known)}"
-        )
+        raise _unknown(layer, list(parameters))
     task.probe()
-    with randomness_of_its_own(task.device):
+    with randomness_of_its_own(task.device), repeatable_kernels(task.device):
         whole = Objective.of(task, parameters if layer is None else {layer: parameters[layer]})
         whole.check_repeatable()
         top = uniform(whole, samples, seed).top
@@ -89,3 +88,11 @@ def spectrum(  # noqa: PLR0913 - what is looked at, and keyword-only how closely
             samples=top.samples,
             on_step=None if on_step is None else lambda _, done, most: on_step(done, most),
         )
+
+
+def _unknown(layer: object, known: Sequence[str]) -> HowsparseError:
+    """The error for a layer that is not there; names those that it may have meant: parts of names count."""
+    meant = [name for name in known if str(layer).lower() in name.lower()]
+    hint = f"; did you mean {', '.join(meant[:3])}?" if meant and layer else near(str(layer), known)
+    some = f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    return HowsparseError(f"layer {layer!r} is not among the prunable parameters: {some}{hint}")

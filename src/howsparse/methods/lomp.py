@@ -14,7 +14,7 @@ from howsparse.limits.limit import limit
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 from howsparse.task import Task
 from howsparse.training import Recipe

@@ -11,7 +11,7 @@ from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import IterativeMethod
 from howsparse.schedules import cycles_to_reach
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

@@ -10,7 +10,7 @@ from howsparse.allocation import proportional
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.methods.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

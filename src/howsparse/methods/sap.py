@@ -12,7 +12,7 @@ from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, remove_smallest
 from howsparse.masks.select import Ties
 from howsparse.methods.cyclic import IterativeMethod
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

@@ -24,6 +24,8 @@ class SearchMethod(CyclicMethod):
     sparsity: float = setting(0.9, "fraction of prunable weights to remove", at_least=0, below=1)
     search_epochs: int | None = setting(None, "epochs of the search for masks; none: as many as epochs", at_least=0)
 
+    search_lr: float | None = setting(None, "learning rate of the search; none: that of the training", above=0)
+
     @property
     def prunings(self) -> int:
         """Two: the search begins, and ends."""
@@ -34,11 +36,12 @@ class SearchMethod(CyclicMethod):
         raise NotImplementedError
 
     def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """The search has epochs of its own, no penalty on the weights, and the last one counts: earlier are denser."""
+        """The search has epochs and a rate of its own, no penalty on the weights, and the last one counts: earlier are denser."""
         if cycle != 1:
             return recipe
         epochs = recipe.epochs if self.search_epochs is None else self.search_epochs
-        return dataclasses.replace(recipe, epochs=epochs, keep="last", l1=0.0)
+        rate = recipe.lr if self.search_lr is None else self.search_lr
+        return dataclasses.replace(recipe, epochs=epochs, lr=rate, keep="last", l1=0.0)
 
     def training_steps(self, recipe: Recipe, steps_per_epoch: int) -> int:
         """Optimizer steps of the search."""

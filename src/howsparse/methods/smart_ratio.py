@@ -9,7 +9,8 @@ from howsparse.masks import Masks, remove_smallest
 from howsparse.methods.stepwise import StepwiseMethod
 from howsparse.methods.stepwise_pruner import StepwisePruner
 from howsparse.schedules import removed_at
-from howsparse.scores import magnitude, random_scores
+from howsparse.scores.magnitude import magnitude
+from howsparse.scores.random_scores import random_scores
 from howsparse.settings import setting
 
 

@@ -7,7 +7,7 @@ from howsparse.masks import Masks
 from howsparse.methods.at_init import keep_best
 from howsparse.methods.stepwise import StepwiseMethod
 from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.scores import sensitivity
+from howsparse.scores.sensitivity import sensitivity
 from howsparse.settings import setting
 
 

@@ -295,7 +295,8 @@ def _cost(limit: LimitFiles) -> list[Fact]:
     )
     expected = "" if plan is None else f", expected {duration(plan['seconds'])}"
     spent = "unknown" if cost["seconds"] is None else duration(cost["seconds"])
-    note = f"asked for {budget}{expected}; about {cost['epochs']:.1f} gradients a training sample"
+    planned = f", {cost['planned']:.1f} planned" if "planned" in cost else ""
+    note = f"asked for {budget}{expected}; about {cost['epochs']:.1f} gradients a training sample{planned}"
     return [Fact("Cost", spent, note)]
 
 

@@ -56,6 +56,7 @@ class RunFiles:
         cycles: one record a cycle, cycle 0 the dense network.
         result: what the finished run found; None while it is not finished.
         limits: what `howsparse.limit` found for the network of a cycle, where it was asked.
+        limit: what it found for the dense network, where the method prunes to a limit.
 
     Example:
         >>> run = RunFiles({"method": {"name": "sap"}, "task": {"metric": None, "samples": {}}}, {}, (), (), None)
@@ -69,6 +70,7 @@ class RunFiles:
     cycles: tuple[Record, ...]
     result: Record | None
     limits: Mapping[int, Record] = field(default_factory=dict)
+    limit: Record | None = None
 
     @property
     def finished(self) -> bool:
@@ -150,6 +152,7 @@ def read_run(folder: Path) -> RunFiles:
         cycles=tuple(record for record in history if record["kind"] == "cycle"),
         result=read_json(folder / RESULT) if (folder / RESULT).exists() else None,
         limits=_limits(folder),
+        limit=read_json(folder / "limit" / RESULT) if (folder / "limit" / RESULT).exists() else None,
     )
 
 

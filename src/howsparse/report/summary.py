@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from howsparse.errors import HowsparseError
 from howsparse.methods import method_class
+from howsparse.report.limit_reading import intervals
 from howsparse.report.reading import Record, RunFiles
 from howsparse.report.wording import count, difference, duration, number, ratio, sentence, short, sparsity
 
@@ -133,8 +134,20 @@ def _sparsity(run: RunFiles, cycle: Record) -> Cell:
         (
             f"{count(cycle['active'])} of {count(cycle['total'])} weights live",
             "no sparsity asked for" if asked is None else f"asked for {sparsity(asked)}",
+            *_limit_used(run),
         ),
     )
+
+
+def _limit_used(run: RunFiles) -> list[str]:
+    """The limit of the dense network that the method pruned to."""
+    kind = run.settings["method"].get("limit")
+    known = {} if run.limit is None else {found.kind: found for found in intervals(run.limit)}
+    if kind not in known:
+        return []
+    value, low, high = known[kind].value, known[kind].low, known[kind].high
+    at = "unknown" if value is None else sparsity(value)
+    return [f"the dense network’s {kind} limit: {at}, between {sparsity(low)} and {sparsity(high)}"]
 
 
 def _metric(run: RunFiles, cycle: Record) -> Cell:
