@@ -10,6 +10,7 @@ Cells are run directories under runs/comparison/GRID. Training sets are cut to t
 
 import argparse
 import json
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,8 @@ from pages import put
 
 import howsparse as hs
 from howsparse import methods as m
-from howsparse.compare import Watch, read_comparison
-from howsparse.compare.tables import cost_grid, failure_grid, pairs_grid, quality_grid
+from howsparse.comparison import Watch, compare, read_comparison
+from howsparse.comparison.tables import as_markdown
 from howsparse.training.run import environment
 from howsparse.weights import load_weights
 from howsparse.zoo import Arrays, build_model
@@ -120,14 +121,16 @@ class Progress(Watch):
 
     def on_cell(self, row, done, total, seconds_left) -> None:
         left = "" if seconds_left is None else f", {seconds_left / 60:.0f} minutes left"
-        print(f"{done} of {total}: {row.task} {row.method} {row.sparsity} seed {row.seed}: {row.state}{left}", flush=True)
+        print(
+            f"{done} of {total}: {row.task} {row.method} {row.sparsity} seed {row.seed}: {row.state}{left}", flush=True
+        )
 
 
 def run(name: str, jobs: int, methods: list[str], seeds: int | None, sparsities: list[float]) -> None:
     grid = GRIDS[name]
     chosen = {label: grid.methods[label] for label in methods or grid.methods}
     torch.set_num_threads(1)
-    hs.compare(
+    compare(
         grid.tasks,
         chosen,
         sparsities or list(grid.sparsities),
@@ -149,22 +152,9 @@ def page() -> None:
     content = {"environment": environment(), **{name: comparison.to_plain() for name, comparison in found.items()}}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
     for name, comparison in found.items():
-        put(PAGE, name, "\n\n".join(_tables(comparison)))
-
-
-def _tables(comparison) -> list[str]:
-    parts = []
-    for task in comparison.tasks:
-        parts += [f"**{task}**, accuracy on test data by sparsity", _table(quality_grid(comparison, task))]
-        parts += ["cost in epochs and minutes", _table(cost_grid(comparison, task))]
-        parts += ["differences to the best method by seed", _table(pairs_grid(comparison, task))]
-    failed = failure_grid(comparison)
-    return parts + ([_table(failed)] if len(failed) > 1 else [])
-
-
-def _table(rows) -> str:
-    head, *body = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+        # below the page's own headings; its title is there already
+        text = as_markdown(comparison).partition("\n\n")[2]
+        put(PAGE, name, re.sub(r"^#", "##", text, flags=re.MULTILINE).strip())
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 >>> import howsparse as hs
 """
 
+from howsparse.comparison import Comparison, compare
 from howsparse.errors import DivergedError, HowsparseError, RunMismatchError
 from howsparse.limits.limit import limit
 from howsparse.limits.result import Limit
@@ -11,7 +12,30 @@ from howsparse.limits.spectrum import spectrum
 from howsparse.masks import Masks
 from howsparse.measures import gini, pqi, turning_point
 from howsparse.measuring import measure
-from howsparse.methods import SAP, LotteryTicket, OneShot, OneShotLadder
+from howsparse.methods import (
+    ACDC,
+    ESPN,
+    GMP,
+    LOMP,
+    SAP,
+    SET,
+    SNIP,
+    STE,
+    AutoSparse,
+    GraNet,
+    GraNetST,
+    GraSP,
+    GReg1,
+    GReg2,
+    LotteryTicket,
+    OneShot,
+    OneShotLadder,
+    RareGems,
+    RigL,
+    SmartRatio,
+    Static,
+    SynFlow,
+)
 from howsparse.pruning import PruneResult, prune
 from howsparse.task import Metric, Task
 from howsparse.training import Callback, Recipe
@@ -19,9 +43,23 @@ from howsparse.training import Callback, Recipe
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACDC",
+    "ESPN",
+    "GMP",
+    "LOMP",
     "SAP",
+    "SET",
+    "SNIP",
+    "STE",
+    "AutoSparse",
     "Callback",
+    "Comparison",
     "DivergedError",
+    "GReg1",
+    "GReg2",
+    "GraNet",
+    "GraNetST",
+    "GraSP",
     "HowsparseError",
     "Limit",
     "LimitSettings",
@@ -31,9 +69,15 @@ __all__ = [
     "OneShot",
     "OneShotLadder",
     "PruneResult",
+    "RareGems",
     "Recipe",
+    "RigL",
     "RunMismatchError",
+    "SmartRatio",
+    "Static",
+    "SynFlow",
     "Task",
+    "compare",
     "gini",
     "limit",
     "measure",

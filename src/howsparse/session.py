@@ -13,7 +13,7 @@ from howsparse.errors import DivergedError
 from howsparse.measures.histogram import histograms
 from howsparse.measures.turning_point import turning_point
 from howsparse.methods import CyclicPruner, IterativeMethod
-from howsparse.methods.cyclic_pruner import portrait
+from howsparse.pruners.cyclic_pruner import portrait
 from howsparse.task import Task
 from howsparse.training import Callback, Evaluation, Recipe, Run, Training, evaluate
 from howsparse.training.randomness import repeatable_kernels

@@ -140,7 +140,7 @@ def test_help_teaches() -> None:
         (["--eta", "-1"], "eta = -1.0 is not allowed: it must be at least 0"),
         (["--beta", "1"], "beta = 1.0 is not allowed: it must be less than 1"),
         (["--method", "one-shot", "--sparsity", "1"], "sparsity = 1.0 is not allowed"),
-        (["--sparsity", "0.5"], "method sap has no --sparsity"),
+        (["--fraction", "0.5"], "method sap has no --fraction"),
         (["--method", "spa"], "unknown method 'spa'"),
         (["--model", "mlpp"], "unknown network 'mlpp'"),
         (["--data", "digit"], "unknown data set 'digit'"),

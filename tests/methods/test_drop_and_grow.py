@@ -10,9 +10,9 @@ from torch import nn
 
 import howsparse as hs
 from howsparse import HowsparseError, Masks
-from howsparse.methods.at_init import keep_best
-from howsparse.methods.drop_and_grow import drop_and_grow
 from howsparse.methods.granet import GraNet
+from howsparse.pruners.at_init import keep_best
+from howsparse.pruners.drop_and_grow import drop_and_grow
 from tests.scores.vectors import Case, each
 
 

@@ -88,7 +88,7 @@ def test_without_penalty_and_with_multipliers_at_one_it_is_plain_training() -> N
 
 
 def test_a_kept_entry_comes_to_rest_where_the_gradient_balances_the_penalty() -> None:
-    """Loss (w m - c)^2 / 2: at rest W dL/d(W m) = -alpha sign(m), and dL/dW = 0 only if ... m stays away from zero."""
+    """Loss (w m - c)^2 / 2 with w held: at rest w dL/d(w m) = -alpha sign(m)."""
     net = nn.Linear(1, 1, bias=False).double()
     net.weight.data.fill_(2.0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)

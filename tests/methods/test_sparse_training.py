@@ -9,8 +9,8 @@ from torch import nn
 from howsparse import HowsparseError, Masks
 from howsparse.methods.rigl import RigL
 from howsparse.methods.set import SET
-from howsparse.methods.sparse_start import sparse_start
 from howsparse.methods.static import Static
+from howsparse.pruners.sparse_start import sparse_start
 from tests.methods.test_stepwise_methods import CONSTANT, attached, counts, flat, method, steps
 
 

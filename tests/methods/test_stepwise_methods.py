@@ -16,8 +16,8 @@ from howsparse.methods.granet_st import GraNetST
 from howsparse.methods.rigl import RigL
 from howsparse.methods.set import SET
 from howsparse.methods.static import Static
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.settings import settings_of
 from howsparse.training import Recipe
 from tests.methods.test_battery import same_state

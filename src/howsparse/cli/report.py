@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from howsparse.compare import read_comparison, write
-from howsparse.compare.comparison import JSON
+from howsparse.comparison import read_comparison, write
+from howsparse.comparison.comparison import JSON
 from howsparse.errors import HowsparseError
 from howsparse.report import write_report
 from howsparse.training.run import CONFIG

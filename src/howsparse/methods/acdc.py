@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.at_init import keep_best
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import TimedMethod
-from howsparse.scores import magnitude
+from howsparse.pruners.at_init import keep_best
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import TimedMethod
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

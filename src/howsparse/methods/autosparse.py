@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.at_init import keep_best
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.at_init import keep_best
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.scores import SurvivalPredictor, survival_features
 from howsparse.settings import setting
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from howsparse.methods.searching import SearchMethod, SearchPruner, without_lowest
-from howsparse.scores import magnitude
+from howsparse.pruners.searching import SearchMethod, SearchPruner, without_lowest
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 from howsparse.training import Recipe
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.masks import Masks, Scope, group_sizes, remove_smallest
-from howsparse.methods.at_init import to_remove
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import PeriodicMethod
-from howsparse.schedules import cubic
-from howsparse.scores import magnitude
+from howsparse.pruners.at_init import to_remove
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import PeriodicMethod
+from howsparse.schedules.cubic import cubic
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

@@ -5,13 +5,16 @@ from typing import ClassVar
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.at_init import keep_best
-from howsparse.methods.drop_and_grow import drop_and_grow
-from howsparse.methods.sparse_start import Distribution, sparse_start
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import PeriodicMethod, steps_of
-from howsparse.schedules import cosine, cubic
-from howsparse.scores import gradient_magnitude, magnitude, random_scores
+from howsparse.pruners.at_init import keep_best
+from howsparse.pruners.drop_and_grow import drop_and_grow
+from howsparse.pruners.sparse_start import Distribution, sparse_start
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import PeriodicMethod, steps_of
+from howsparse.schedules.cosine import cosine
+from howsparse.schedules.cubic import cubic
+from howsparse.scores.gradient_magnitude import gradient_magnitude
+from howsparse.scores.magnitude import magnitude
+from howsparse.scores.random_scores import random_scores
 from howsparse.settings import setting
 
 _LAST_DROP_RATE = 0.005  # of the authors' cosine decay

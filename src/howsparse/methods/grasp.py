@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from howsparse.masks import Masks
-from howsparse.methods.at_init import keep_best
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.at_init import keep_best
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.scores.gradient_flow import gradient_flow
 from howsparse.settings import setting
 

@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from howsparse.allocation import fraction_of_each, proportional
+from howsparse.allocation.fraction import fraction_of_each
+from howsparse.allocation.proportional import proportional
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, Scope, group_sizes
 from howsparse.masks.select import Counts
-from howsparse.methods.at_init import to_remove
 from howsparse.methods.greg_pruner import GRegPruner
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import TimedMethod
-from howsparse.scores import magnitude
+from howsparse.pruners.at_init import to_remove
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import TimedMethod
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 from howsparse.training import Recipe
 

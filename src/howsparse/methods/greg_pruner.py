@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from howsparse.masks import Masks, remove_smallest
-from howsparse.methods.before_step import moving_optimizer, refuse_missing_optimizer
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.before_step import moving_optimizer, refuse_missing_optimizer
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 
 if TYPE_CHECKING:
     from howsparse.methods.greg import Course, GReg

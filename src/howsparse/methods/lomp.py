@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.errors import HowsparseError
 from howsparse.limits.limit import limit
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.methods.cyclic import RewindingMethod
+from howsparse.pruners.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting

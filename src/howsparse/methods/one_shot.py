@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.methods.cyclic import RewindingMethod
+from howsparse.pruners.cyclic import RewindingMethod
 from howsparse.schedules import removed_at
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting

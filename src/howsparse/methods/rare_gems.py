@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from howsparse.allocation import share_of
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.searching import SearchMethod, SearchPruner, without_lowest
+from howsparse.pruners.searching import SearchMethod, SearchPruner, without_lowest
 from howsparse.settings import setting
 from howsparse.training import Recipe
 
@@ -30,7 +30,8 @@ class RareGems(SearchMethod):
 
     The optimizer's weight decay does not act on scores (it is set to 0 within each step of the search), and all other
     parameters rest. The paper draws weights of one size per layer, ``init="signed"``; the default keeps the network's.
-    In one's own loop ``total_steps`` is the length of the search.
+    Scores often want a larger learning rate than weights (``search_lr``; ten times as large for the authors), most of
+    all where weights are small. In one's own loop ``total_steps`` is the length of the search.
 
     Example:
         >>> net = nn.Linear(10, 10)

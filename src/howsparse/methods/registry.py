@@ -8,22 +8,26 @@ from types import MappingProxyType
 from howsparse.errors import HowsparseError, near
 from howsparse.methods.acdc import ACDC
 from howsparse.methods.autosparse import AutoSparse
+from howsparse.methods.espn import ESPN
 from howsparse.methods.gmp import GMP
 from howsparse.methods.granet import GraNet
 from howsparse.methods.granet_st import GraNetST
 from howsparse.methods.grasp import GraSP
+from howsparse.methods.greg import GReg1, GReg2
 from howsparse.methods.lomp import LOMP
 from howsparse.methods.lottery_ticket import LotteryTicket
-from howsparse.methods.method import Method
 from howsparse.methods.one_shot import OneShot
 from howsparse.methods.one_shot_ladder import OneShotLadder
+from howsparse.methods.rare_gems import RareGems
 from howsparse.methods.rigl import RigL
 from howsparse.methods.sap import SAP
 from howsparse.methods.set import SET
 from howsparse.methods.smart_ratio import SmartRatio
 from howsparse.methods.snip import SNIP
 from howsparse.methods.static import Static
+from howsparse.methods.ste import STE
 from howsparse.methods.synflow import SynFlow
+from howsparse.pruners.method import Method
 from howsparse.settings import settings_of
 from howsparse.training import Recipe
 
@@ -35,6 +39,7 @@ OWN_FLAGS = (
 _BUILT_IN: tuple[type[Method], ...] = (
     *(OneShot, OneShotLadder, LotteryTicket, SAP, LOMP),
     *(GMP, SET, RigL, GraNet, GraNetST, ACDC, Static),
+    *(STE, RareGems, ESPN, GReg1, GReg2),
     *(SNIP, GraSP, SynFlow, SmartRatio, AutoSparse),
 )
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from howsparse.masks import Masks
-from howsparse.methods.drop_and_grow import drop_and_grow
-from howsparse.methods.sparse_start import Distribution, sparse_start
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import PeriodicMethod
-from howsparse.schedules import cosine
-from howsparse.scores import gradient_magnitude, random_scores
+from howsparse.pruners.drop_and_grow import drop_and_grow
+from howsparse.pruners.sparse_start import Distribution, sparse_start
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import PeriodicMethod
+from howsparse.schedules.cosine import cosine
+from howsparse.scores.gradient_magnitude import gradient_magnitude
+from howsparse.scores.random_scores import random_scores
 from howsparse.settings import setting
 
 

@@ -6,12 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from howsparse.allocation import pqi_adaptive
-from howsparse.allocation.pqi_adaptive import Rounding
+from howsparse.allocation.pqi_adaptive import Rounding, pqi_adaptive
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, remove_smallest
 from howsparse.masks.select import Ties
-from howsparse.methods.cyclic import IterativeMethod
+from howsparse.pruners.cyclic import IterativeMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from howsparse.allocation import smart_ratio
-from howsparse.allocation.smart_ratio import Family, Variant
+from howsparse.allocation.smart_ratio import Family, Variant, smart_ratio
 from howsparse.masks import Masks, remove_smallest
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.schedules import removed_at
 from howsparse.scores.magnitude import magnitude
 from howsparse.scores.random_scores import random_scores

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from howsparse.masks import Masks
-from howsparse.methods.sparse_start import Distribution, sparse_start
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.scores import magnitude, random_scores
+from howsparse.pruners.sparse_start import Distribution, sparse_start
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.scores.magnitude import magnitude
+from howsparse.scores.random_scores import random_scores
 from howsparse.settings import setting
 
 

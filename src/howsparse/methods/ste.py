@@ -6,13 +6,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.masks import Masks, Scope, group_sizes, remove_smallest
-from howsparse.methods.latent import LatentPruner
-from howsparse.methods.stepwise_pruner import StepwisePruner
-from howsparse.methods.timed import PeriodicMethod
-from howsparse.schedules import constant, cubic, removed_at
-from howsparse.scores import magnitude
+from howsparse.pruners.latent import LatentPruner
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.pruners.timed import PeriodicMethod
+from howsparse.schedules.cubic import cubic
+from howsparse.schedules.geometric import removed_at
+from howsparse.schedules.jump import constant
+from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.at_init import to_remove
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.at_init import to_remove
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.scores import synaptic_flow_masks
 from howsparse.settings import setting
 from howsparse.task import Task, to_device

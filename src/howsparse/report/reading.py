@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from howsparse.errors import HowsparseError
 from howsparse.methods import method_class
-from howsparse.methods.cyclic import CyclicMethod
+from howsparse.pruners.cyclic import CyclicMethod
 from howsparse.training.run import CONFIG, HISTORY, RESULT, read_history, read_json
 
 Record = Mapping[str, Any]

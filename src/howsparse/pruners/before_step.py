@@ -3,7 +3,7 @@
 import torch
 
 from howsparse.errors import HowsparseError
-from howsparse.methods.pruner import Pruner
+from howsparse.pruners.pruner import Pruner
 
 
 def moving_optimizer(pruner: Pruner) -> torch.optim.Optimizer | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.methods.cyclic import CyclicMethod
-from howsparse.methods.latent import LatentPruner
+from howsparse.pruners.cyclic import CyclicMethod
+from howsparse.pruners.latent import LatentPruner
 from howsparse.schedules import removed_at
 from howsparse.settings import setting
 from howsparse.training import Recipe
@@ -23,7 +23,6 @@ class SearchMethod(CyclicMethod):
 
     sparsity: float = setting(0.9, "fraction of prunable weights to remove", at_least=0, below=1)
     search_epochs: int | None = setting(None, "epochs of the search for masks; none: as many as epochs", at_least=0)
-
     search_lr: float | None = setting(None, "learning rate of the search; none: that of the training", above=0)
 
     @property
@@ -36,7 +35,7 @@ class SearchMethod(CyclicMethod):
         raise NotImplementedError
 
     def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """The search has epochs and a rate of its own, no penalty on the weights, and the last one counts: earlier are denser."""
+        """The search: its own epochs and rate, no L1 penalty, and the last epoch counts, as earlier ones are denser."""
         if cycle != 1:
             return recipe
         epochs = recipe.epochs if self.search_epochs is None else self.search_epochs

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from howsparse.masks import Masks
-from howsparse.methods.cyclic import CyclicMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.cyclic import CyclicMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.settings import setting
 from howsparse.training import Recipe
 

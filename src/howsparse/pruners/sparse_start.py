@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from howsparse.allocation import erk_counts, proportional, uniform
+from howsparse.allocation.erk import erk_counts
+from howsparse.allocation.proportional import proportional
+from howsparse.allocation.uniform import uniform
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, remove_smallest
 from howsparse.schedules import removed_at

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.masks import Masks, group_sizes, remove_smallest
 from howsparse.schedules import removed_at
 
 if TYPE_CHECKING:
-    from howsparse.methods.stepwise_pruner import StepwisePruner
+    from howsparse.pruners.stepwise_pruner import StepwisePruner
 
 
 def to_remove(pruner: "StepwisePruner", sparsity: float) -> int:

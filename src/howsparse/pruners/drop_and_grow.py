@@ -9,7 +9,7 @@ from torch import Tensor
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.scores import magnitude
+from howsparse.scores.magnitude import magnitude
 
 _GUARD = 1e-9  # keeps a product that should be whole from falling to the wrong side of it
 

@@ -14,7 +14,7 @@ from howsparse.settings import check_settings, to_plain
 from howsparse.task import Task
 
 if TYPE_CHECKING:
-    from howsparse.methods.pruner import Pruner
+    from howsparse.pruners.pruner import Pruner
 
 
 @dataclass(frozen=True, kw_only=True)

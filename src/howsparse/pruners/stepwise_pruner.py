@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from howsparse.masks import Masks
-from howsparse.methods.cyclic_pruner import CyclicPruner
+from howsparse.pruners.cyclic_pruner import CyclicPruner
 
 if TYPE_CHECKING:
-    from howsparse.methods.stepwise import StepwiseMethod
+    from howsparse.pruners.stepwise import StepwiseMethod
 
 
 class StepwisePruner(CyclicPruner):

@@ -11,8 +11,8 @@ from torch import nn
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.methods.stepwise import StepwiseMethod
-from howsparse.methods.stepwise_pruner import StepwisePruner
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.schedules import update_steps
 from howsparse.settings import setting
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from howsparse.allocation import proportional
+from howsparse.allocation.proportional import proportional
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, Scope, group_sizes
 from howsparse.masks.prunable import Pattern
 from howsparse.masks.select import Counts
-from howsparse.methods.cyclic_pruner import CyclicPruner
-from howsparse.methods.method import Method
-from howsparse.methods.stopping import Verdict, at_turning_point, within_tolerance
+from howsparse.pruners.cyclic_pruner import CyclicPruner
+from howsparse.pruners.method import Method
+from howsparse.pruners.stopping import Verdict, at_turning_point, within_tolerance
 from howsparse.schedules import removed_at
 from howsparse.settings import setting
 from howsparse.task import Task

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
 from howsparse.measures import gini, pqi
-from howsparse.methods.pruner import Pruner
+from howsparse.pruners.pruner import Pruner
 from howsparse.schedules import removed_at
 
 if TYPE_CHECKING:
-    from howsparse.methods.cyclic import CyclicMethod
+    from howsparse.pruners.cyclic import CyclicMethod
 
 
 class CyclicPruner(Pruner):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from howsparse.errors import HowsparseError
-from howsparse.methods.before_step import moving_optimizer, refuse_missing_optimizer
-from howsparse.methods.cyclic_pruner import CyclicPruner
+from howsparse.pruners.before_step import moving_optimizer, refuse_missing_optimizer
+from howsparse.pruners.cyclic_pruner import CyclicPruner
 
 
 class LatentPruner(CyclicPruner):

@@ -1,0 +1,118 @@
+"""What a run may cost: epochs of training in all, those before and between prunings included."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from howsparse.errors import HowsparseError
+from howsparse.methods import CyclicMethod
+from howsparse.settings import settings_of
+from howsparse.training import Recipe
+
+
+def trainings(method: CyclicMethod, recipe: Recipe) -> tuple[int, ...]:
+    """Epochs of every training of a run, the one before the first pruning first.
+
+    Args:
+        method: what prunes.
+        recipe: of the run.
+
+    Returns:
+        One number more than there are prunings. Their sum is what the run costs, unless a stop rule ends it earlier.
+
+    Example:
+        >>> from howsparse.methods import OneShot
+        >>> trainings(OneShot(), Recipe(epochs=3)), trainings(OneShot(), Recipe(epochs=3, dense_epochs=0))
+        ((3, 3), (0, 3))
+    """
+    return tuple(method.recipe_in(recipe, cycle).epochs_of(cycle) for cycle in range(method.prunings + 1))
+
+
+def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> tuple[CyclicMethod, Recipe]:
+    """The method and the recipe whose run takes at most so many epochs of training, all trainings together.
+
+    Every training gets the same number of epochs, as many as fit. The one before the first pruning is left out where
+    weights are trained already, or where the method starts from untrained ones; otherwise it also gets the rest. What
+    a method does in that training and nobody else (LOMP's penalty) it may do to trained weights too, with the epochs
+    that are left. A method whose cycles do not fit with an epoch each gets fewer cycles, each removing more.
+
+    Args:
+        method: what prunes.
+        recipe: how to train; its ``epochs`` and ``dense_epochs`` are chosen here.
+        epochs: the budget, at least 1.
+        trained: whether runs start from trained weights.
+
+    Returns:
+        The method, perhaps with fewer cycles, and the recipe.
+
+    Raises:
+        HowsparseError: even one cycle with one epoch a training takes more, or weights are to be rewound to a step of
+            a dense training that there is not.
+
+    Example:
+        >>> from howsparse.methods import LotteryTicket
+        >>> method, recipe = fit(LotteryTicket(cycles=9), Recipe(), 6, trained=False)
+        >>> method.cycles, round(method.fraction, 3), trainings(method, recipe)
+        (5, 0.331, (1, 1, 1, 1, 1, 1))
+    """
+    if epochs < 1:
+        raise HowsparseError(f"epochs = {epochs} is not allowed: every cell trains for at least one epoch")
+    without_dense = trained or not method.needs_trained
+    step = method.rewind if isinstance(method.rewind, int) else 0
+    if step and without_dense:
+        raise HowsparseError(
+            f"{method.name}: rewind = {step} is a step of the dense training, but from trained weights there is none; "
+            "rewind to init, which then means those weights"
+        )
+    for candidate in _ever_shorter(method, epochs):
+        for each in range(epochs, 0, -1):
+            even = dataclasses.replace(recipe, epochs=each, dense_epochs=0 if without_dense else None)
+            spare = epochs - sum(trainings(candidate, even))
+            if spare >= 0:
+                return candidate, _with_spare(candidate, even, spare, each=each, dense=not without_dense)
+    least = sum(trainings(method, dataclasses.replace(recipe, epochs=1, dense_epochs=0 if without_dense else None)))
+    raise HowsparseError(f"{method.name} takes at least {least} epochs of training, but epochs = {epochs} in all")
+
+
+def _with_spare(method: CyclicMethod, recipe: Recipe, spare: int, *, each: int, dense: bool) -> Recipe:
+    """The recipe with the epochs that are left in the training before the first pruning, if there is one."""
+    if not spare or (isinstance(method.rewind, int) and method.rewind > 0):  # a rewound schedule needs equal lengths
+        return recipe
+    if dense:
+        return dataclasses.replace(recipe, dense_epochs=each + spare)
+    of_its_own = method.recipe_in(recipe, 0) != recipe
+    return dataclasses.replace(recipe, dense_epochs=spare) if of_its_own else recipe
+
+
+def _ever_shorter(method: CyclicMethod, most: int) -> Iterator[CyclicMethod]:
+    """The method itself, then with fewer and fewer cycles."""
+    yield method
+    if "cycles" in settings_of(type(method)):
+        for cycles in range(min(method.prunings - 1, most), 0, -1):
+            yield in_cycles(method, cycles)
+
+
+def in_cycles(method: CyclicMethod, cycles: int) -> CyclicMethod:
+    """The method with another number of cycles and, where it removes a share each, the share that gets as far.
+
+    Args:
+        method: has a setting ``cycles``.
+        cycles: at least 1.
+
+    Returns:
+        The method.
+
+    Example:
+        >>> from howsparse.methods import LotteryTicket
+        >>> in_cycles(LotteryTicket(cycles=4, fraction=0.5), 2).fraction
+        0.75
+    """
+    changes: dict[str, int | float] = {"cycles": cycles}
+    if "fraction" in settings_of(type(method)):
+        asked = _of(method, "sparsity")
+        left = 1 - asked if asked else (1 - _of(method, "fraction")) ** method.prunings
+        changes["fraction"] = 1 - left ** (1 / cycles)
+    return dataclasses.replace(method, **changes)
+
+
+def _of(method: CyclicMethod, name: str) -> float:
+    return float(getattr(method, name, None) or 0)

@@ -1,0 +1,21 @@
+"""What carries methods out: pruners, and the frames that methods of one kind are built on."""
+
+from howsparse.pruners.cyclic import CyclicMethod, IterativeMethod, RewindingMethod
+from howsparse.pruners.cyclic_pruner import CyclicPruner
+from howsparse.pruners.latent import LatentPruner
+from howsparse.pruners.method import Method
+from howsparse.pruners.pruner import Pruner
+from howsparse.pruners.stepwise import StepwiseMethod
+from howsparse.pruners.stepwise_pruner import StepwisePruner
+
+__all__ = [
+    "CyclicMethod",
+    "CyclicPruner",
+    "IterativeMethod",
+    "LatentPruner",
+    "Method",
+    "Pruner",
+    "RewindingMethod",
+    "StepwiseMethod",
+    "StepwisePruner",
+]
