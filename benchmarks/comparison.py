@@ -41,7 +41,7 @@ ISSUED = {
     "granet": m.GraNet(),
     "rigl": m.RigL(),
     "rare-gems": m.RareGems(penalty="l2"),
-    "rare-gems, no penalty": m.RareGems(penalty="none"),
+    "rare-gems-no-penalty": m.RareGems(penalty="none"),
     "espn": m.ESPN(),
     "greg1": m.GReg1(),
     "greg2": m.GReg2(),

@@ -159,3 +159,4 @@ def _refuse_bad_start(task: Task, method: Method, recipe: Recipe) -> None:
         if bad:
             raise HowsparseError(f"{name} holds {bad} weights that are NaN or infinite; load sound weights first")
     task.probe()
+    method.check_fits(task)

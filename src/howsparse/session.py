@@ -112,7 +112,8 @@ class Session:
 
     def _train(self, training: Training) -> None:
         try:
-            for record in training.run():
+            # a resumed training may have had enough already
+            for record in () if self.pruner.enough else training.run():
                 full = {
                     "kind": "epoch",
                     "cycle": self.pruner.cycle,
@@ -122,6 +123,8 @@ class Session:
                 self._record(full)
                 self._tell("on_epoch", full)
                 self._checkpoint(training)
+                if self.pruner.enough:
+                    break
         except DivergedError as error:
             where = "" if self.run is None else self.run.where_it_stands
             raise DivergedError(f"cycle {self.pruner.cycle}: {error}{where}") from None

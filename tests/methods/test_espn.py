@@ -174,3 +174,12 @@ def test_epochs_of_each_phase() -> None:
     assert (search.keep, search.schedule, search.l1) == ("last", "constant", 0.0)
     assert (folded.needs_trained, rewound.needs_trained) == (True, False)
     assert folded.training_steps(recipe, 10) == 20
+
+
+def test_the_search_ends_once_enough_multipliers_have_vanished(make_task) -> None:
+    found = hs.prune(make_task(), ESPN(sparsity=0.5, alpha=1.0, search_epochs=20), hs.Recipe(epochs=1, lr=0.1))
+    searched = [record["epoch"] for record in found.history if record["kind"] == "epoch" and record["cycle"] == 1]
+    assert searched == list(range(len(searched)))
+    assert 0 < len(searched) < 20
+    assert found.history[-1]["cycle"] == 2
+    assert found.achieved == pytest.approx(0.5, abs=0.002)

@@ -14,9 +14,11 @@ from howsparse.cli.options import Sectioned, settings_options
 from howsparse.cli.progress import watching
 from howsparse.cli.request import Request, answer, explicit, request_options
 from howsparse.errors import HowsparseError, near
+from howsparse.limits.result import Limit
 from howsparse.methods import Method, method_class, registered
 from howsparse.pruning import PruneResult, prune
 from howsparse.report import REPORT
+from howsparse.report.reading import read_run
 from howsparse.settings import settings_of
 from howsparse.training import Recipe
 
@@ -100,7 +102,9 @@ def _flag(setting: str) -> str:
 
 
 def _as_text(result: PruneResult, out: Path) -> str:
-    return f"{result}\nreport: {out / REPORT}"
+    found = read_run(out).limit  # of a method that prunes to a limit
+    limits = [] if found is None else [f"limit: {Limit(found)}"]
+    return "\n".join([str(result), *limits, f"report: {out / REPORT}"])
 
 
 def _as_json(result: PruneResult, out: Path) -> str:

@@ -10,7 +10,9 @@ from howsparse.pruners.at_init import keep_best
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.scores import SurvivalPredictor, survival_features
+from howsparse.scores.calibration import calibration
 from howsparse.settings import setting
+from howsparse.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,11 @@ class AutoSparse(StepwiseMethod):
     def to_plain(self) -> dict[str, Any]:
         """Name and settings as JSON values; the predictor without its folder."""
         return {**super().to_plain(), "predictor": Path(str(self.predictor)).name}
+
+    def check_fits(self, task: Task) -> None:
+        """Gradients are read from a frozen pass over the training data, and the predictor's file must be one."""
+        calibration(task, "AutoSparse")
+        SurvivalPredictor.load(str(self.predictor))
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Keep what is expected to live longest."""

@@ -7,8 +7,10 @@ from howsparse.masks import Masks
 from howsparse.pruners.at_init import keep_best
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.scores.calibration import calibration
 from howsparse.scores.gradient_flow import gradient_flow
 from howsparse.settings import setting
+from howsparse.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,10 @@ class GraSP(StepwiseMethod):
     temperature: float | None = setting(
         None, "the network's output is divided by it (none: 200 for cross-entropy, else 1)", above=0
     )
+
+    def check_fits(self, task: Task) -> None:
+        """Gradients are read from a frozen pass over the training data."""
+        calibration(task, "GraSP")
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Keep the highest contributions to gradient flow."""

@@ -72,6 +72,14 @@ class LOMP(RewindingMethod):
             return dataclasses.replace(recipe, l1=recipe.l1 or self.penalty)
         return dataclasses.replace(recipe, epochs=self.fine_tune, l1=0.0)
 
+    def check_fits(self, task: Task) -> None:
+        """A limit reads a frozen pass over the training data."""
+        if self.sparsity is None and task.calib is None:
+            raise HowsparseError(
+                "LOMP computes a limit on one frozen, ordered pass over the training samples, and iterable data have "
+                "none: give the task calib=, or LOMP a sparsity"
+            )
+
     def settled(self, task: Task, recipe: Recipe, *, seed: int, folder: Path | None, **choice: Any) -> "LOMP":
         """The same method with the sparsity that the limit of the trained network gives."""
         if self.sparsity is not None:

@@ -7,8 +7,10 @@ from howsparse.masks import Masks
 from howsparse.pruners.at_init import keep_best
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.scores.calibration import calibration
 from howsparse.scores.sensitivity import sensitivity
 from howsparse.settings import setting
+from howsparse.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class SNIP(StepwiseMethod):
     source: ClassVar[str] = "arXiv 1810.02340"
 
     batches: int = setting(1, "batches of training data that gradients are taken from", at_least=1)
+
+    def check_fits(self, task: Task) -> None:
+        """Gradients are read from a frozen pass over the training data."""
+        calibration(task, "SNIP")
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Keep the highest sensitivities."""

@@ -37,6 +37,10 @@ class SynFlow(StepwiseMethod):
 
     rounds: int = setting(100, "how often to score and remove", at_least=1)
 
+    def check_fits(self, task: Task) -> None:
+        """An input must be a tensor."""
+        _example(task)
+
     def start(self, pruner: StepwisePruner) -> Masks:
         """Remove in rounds whose densities fall geometrically."""
         gone, more = pruner.masks.total - pruner.masks.active, to_remove(pruner, self.sparsity)

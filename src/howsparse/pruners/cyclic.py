@@ -90,6 +90,13 @@ class CyclicMethod(Method):
         """Whether to go on after the cycles recorded so far; without a stop rule the last network is the answer."""
         return Verdict(stop=False, chosen=len(records) - 1)
 
+    def check_fits(self, task: Task) -> None:
+        """Refuse a task that this method cannot work on, before anything is trained.
+
+        Raises:
+            HowsparseError: says what the task lacks.
+        """
+
     def training_steps(self, recipe: Recipe, steps_per_epoch: int) -> int:
         """Optimizer steps of one training, the shortest where they differ: a step to rewind to lies in all."""
         return min(self.recipe_in(recipe, cycle).epochs_of(cycle) for cycle in (0, 1)) * steps_per_epoch

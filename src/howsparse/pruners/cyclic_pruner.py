@@ -61,6 +61,11 @@ class CyclicPruner(Pruner):
         """Begin in a loop of one's own; methods that prune before the first step do it here."""
 
     @property
+    def enough(self) -> bool:
+        """Whether this cycle's training may end before its last epoch."""
+        return False
+
+    @property
     def first_step(self) -> int:
         """The step of the training schedule at which this cycle begins: above 0 only after rewinding to a step."""
         return int(self.method.rewind) if self.cycle > 0 and isinstance(self.method.rewind, int) else 0
