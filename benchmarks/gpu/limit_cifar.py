@@ -7,13 +7,12 @@ same arguments; what is done so far stands in ``OUT/results.json``.
 """
 
 import argparse
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
+from timed_runs import Clock, TimeIsUpError, about, parser, read, train_dense
 
 import howsparse as hs
 from howsparse.files import write_json
@@ -21,12 +20,8 @@ from howsparse.limits.dense import DenseNetwork
 from howsparse.limits.limit import limit
 from howsparse.limits.search import Watch
 from howsparse.training import evaluate
-from howsparse.training.run import environment, read_json
-from howsparse.weights import load_weights
+from howsparse.training.run import read_json
 from howsparse.zoo import build_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from sap_cifar10 import Clock, TimeIsUpError, on_device, read
 
 SGD = hs.Recipe(lr=0.01, nesterov=False, weight_decay=0.0, clip=None, keep="last")
 RECIPES = {  # learning rate, schedule, warm-up and L1 of the paper's configurations; schedules per epoch, not per step
@@ -40,21 +35,13 @@ LEVELS = (0.0, 0.5, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0
 def main() -> None:
     options = arguments()
     clock = Clock(options.minutes)
-    data = on_device(read(options.data, options.samples), options.device)
+    data = read(options, options.data_set)
     torch.manual_seed(options.seed)
     model = build_model(options.model, data.shape, data.classes).to(options.device)
     task = hs.Task(model, data.train, test=data.test, val_share=0.05, seed=options.seed, name=options.model)
     recipe = replace(RECIPES[options.model], epochs=options.epochs, precision=options.precision)
     try:
-        hs.prune(
-            task,
-            hs.OneShot(sparsity=0.0, rewind="none"),
-            replace(recipe, dense_epochs=options.epochs, epochs=0),
-            clock.watch(options.out / "dense"),
-            seed=options.seed,
-            callbacks=[clock],
-        )
-        load_weights(model, options.out / "dense" / "model.safetensors")
+        train_dense(task, recipe, options.out / "dense", seed=options.seed, clock=clock)
         retrain = replace(recipe, epochs=options.retrain, l1=0.0, warmup=0, schedule="cosine")
         efforts = {
             "race_epochs": options.race_epochs,
@@ -71,21 +58,16 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+    found = parser(__doc__, precision="bfloat16")
+    add = found.add_argument
     add("--model", choices=tuple(RECIPES), default="resnet18")
-    add("--data", type=Path, required=True, help="CIFAR-10 in its original files, or as image strips (.npz)")
-    add("--out", type=Path, required=True)
-    add("--minutes", type=float, default=9.0, help="stop after so many minutes")
+    add("--data-set", choices=("cifar10", "cifar100"), default="cifar10")
     add("--epochs", type=int, default=60, help="epochs of the dense training; 200 in the paper")
     add("--retrain", type=int, default=30, help="epochs of the recipe that the re-tuned limit belongs to")
     add("--race-epochs", type=int, default=6)
     add("--curvature-epochs", type=float, default=400.0, help="1200: the full training set, 96 steps, 5 probes")
-    add("--precision", choices=("float32", "bfloat16"), default="bfloat16")
-    add("--device", type=torch.device, default=torch.device("cuda"))
     add("--seed", type=int, default=0)
-    add("--samples", type=int, help="only the first so many images, for a quick look")
-    return parser.parse_args()
+    return found.parse_args()
 
 
 class Alarm(Watch):
@@ -121,11 +103,7 @@ def curve(task: hs.Task) -> list[dict[str, float]]:
 
 def gather(options: argparse.Namespace) -> None:
     """Write what is done so far."""
-    hidden = {str(options.data): "DATA", str(options.out): "OUT"}
-    found: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/gpu/limit_cifar.py", *(hidden.get(a, a) for a in sys.argv[1:])]),
-        "environment": environment(),
-    }
+    found = about(options)
     for part in ("dense/result.json", "limit/result.json", "curve.json"):
         if (options.out / part).exists():
             found[part.split("/")[0].removesuffix(".json")] = read_json(options.out / part)

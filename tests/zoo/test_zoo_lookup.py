@@ -177,6 +177,7 @@ def test_every_entry_says_what_it_needs() -> None:
         "mnist": "FOLDER",
         "fashion-mnist": "FOLDER",
         "cifar10": "FOLDER",
+        "cifar100": "FOLDER",
         "npz": "FILE",
     }
     assert all(entry.name == name and "\n" not in entry.about for name, entry in DATASETS.items())

@@ -18,6 +18,7 @@ class Tradeoff:
     retrained: tuple[Point, ...]
     merely_pruned: tuple[Point, ...]
     dense: float
+    start: str  # what the network of cycle 0 is called
     answer: tuple[Point, ...]  # one point; none while the run is not finished
     smallest_density: float  # one weight of all: where a network without weights is drawn
 
@@ -89,6 +90,7 @@ class TrainingCourse:
     losses: tuple[float, ...]
     held_out: tuple[float, ...]  # empty without held-out data
     held_out_label: str
+    sparsities: tuple[float, ...]  # empty where masks change between cycles only
     starts: tuple[int, ...]  # index of the first epoch of each cycle
     shown: tuple[int, int] | None  # first and one past the last epoch of the cycle shown
 
@@ -103,11 +105,12 @@ def tradeoff(run: RunFiles) -> Tradeoff | None:
         The points, or None while there are fewer than two sparsities or no metric.
     """
     yardstick = run.yardstick
-    retrained = _defined((record["sparsity"], yardstick.of(record)) for record in run.cycles)
+    trained = run.cycles if run.start == "dense" else run.cycles[1:]
+    retrained = _defined((record["sparsity"], yardstick.of(record)) for record in trained)
     pruned = [record["pruned"] for record in run.cycles if record.get("pruned")]
     merely = _defined((found["sparsity"], yardstick.of(found)) for found in pruned)
     dense = yardstick.of(run.cycles[0]) if run.cycles else None
-    if dense is None or len({sparsity for sparsity, _ in retrained + merely}) < 2:
+    if dense is None or len({0.0, *(sparsity for sparsity, _ in retrained + merely)}) < 2:
         return None
     answer = [] if run.result is None else [run.cycles[run.result["chosen_cycle"]]]
     return Tradeoff(
@@ -115,6 +118,7 @@ def tradeoff(run: RunFiles) -> Tradeoff | None:
         retrained=retrained,
         merely_pruned=merely,
         dense=dense,
+        start=run.start,
         answer=_defined((record["sparsity"], yardstick.of(record)) for record in answer),
         smallest_density=1 / max(run.cycles[0]["total"], 1),
     )
@@ -131,10 +135,10 @@ def index_course(run: RunFiles) -> IndexCourse | None:
         run: the run.
 
     Returns:
-        The points, or None while there are fewer than two cycles or no index is defined.
+        The points, or None while there are fewer than three cycles, too few for a turn, or no index is defined.
     """
     indices = tuple(_nan(record["pqi"]) for record in run.cycles)
-    if len(indices) < 2 or all(map(math.isnan, indices)):
+    if len(indices) < 3 or all(map(math.isnan, indices)):
         return None
     turn = turn_of(run)
     return IndexCourse(
@@ -242,12 +246,15 @@ def training_course(run: RunFiles) -> TrainingCourse | None:
         return None
     key = f"val_{run.yardstick.key}"
     held_out = tuple(_nan(record[key]) for record in epochs)
+    sparsities = tuple(record.get("sparsity", math.nan) for record in epochs)
+    moving = len({(record["cycle"], record.get("sparsity")) for record in epochs}) > len({r["cycle"] for r in epochs})
     starts = tuple(i for i, record in enumerate(epochs) if i == 0 or record["cycle"] != epochs[i - 1]["cycle"])
     inside = [i for i, record in enumerate(epochs) if record["cycle"] == run.shown]
     return TrainingCourse(
         losses=tuple(_nan(record["train_loss"]) for record in epochs),
         held_out=() if all(map(math.isnan, held_out)) else held_out,
         held_out_label=f"held-out {run.yardstick.name}",
+        sparsities=sparsities if moving else (),
         starts=starts,
         shown=(inside[0], inside[-1] + 1) if inside else None,
     )

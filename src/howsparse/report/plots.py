@@ -24,7 +24,7 @@ def plot_tradeoff(curve: Tradeoff) -> str:
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
-        axes.axhline(curve.dense, color=GREY, linewidth=1, dashes=(4, 3), label="dense")
+        axes.axhline(curve.dense, color=GREY, linewidth=1, dashes=(4, 3), label=curve.start)
         merely: dict[str, Any] = {"marker": "s", "color": GREY, "markersize": 4, "linewidth": 1.1}
         retrained: dict[str, Any] = {"marker": "o", "color": ACCENT}
         for points, label, look in (
@@ -109,12 +109,14 @@ def plot_training(course: TrainingCourse) -> str:
         panels = [(course.losses, "training loss", GREY)]
         if course.held_out:
             panels.insert(0, (course.held_out, course.held_out_label, ACCENT))
+        if course.sparsities:
+            panels.append((course.sparsities, "sparsity", ACCENT))
         rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (values, label, color) in zip(rows, panels, strict=True):
             _mark_cycles(axes, course)
             axes.plot(epochs, values, color=color, linewidth=1.2)
             axes.set_ylabel(fitting(label, 22))
-        _logarithmic_if_wide(rows[-1], course.losses)
+        _logarithmic_if_wide(rows[len(panels) - (2 if course.sparsities else 1)], course.losses)
         rows[-1].set_xlabel("epoch")
         rows[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.align_ylabels()

@@ -104,14 +104,25 @@ class RunFiles:
         return self.settings["task"]["samples"].get(split) is not None
 
     @property
-    def planned_cycles(self) -> int | None:
-        """How many cycles there are at most; None for a method that is not installed here."""
+    def method(self) -> CyclicMethod | None:
+        """The method; None when it is not installed here."""
         settings = dict(self.settings["method"])
         try:
             method = method_class(settings.pop("name"))(**settings)
         except (HowsparseError, TypeError):
             return None
-        return method.prunings + 1 if isinstance(method, CyclicMethod) else None
+        return method if isinstance(method, CyclicMethod) else None
+
+    @property
+    def planned_cycles(self) -> int | None:
+        """How many cycles there are at most; None for a method that is not installed here."""
+        return None if self.method is None else self.method.prunings + 1
+
+    @property
+    def start(self) -> str:
+        """What to call the network of cycle 0: nobody may have trained it where the method does not need that."""
+        trained = any(record["cycle"] == 0 for record in self.epochs)
+        return "dense" if trained or self.method is None or self.method.needs_trained else "as given"
 
     def planned_epochs(self, cycle: int) -> int:
         """Epochs the recipe has for a cycle."""

@@ -64,7 +64,8 @@ def story(run: RunFiles) -> str:
     trained = f"was trained {count(trainings, 'time')}, " if trainings > 2 else ""
     text = (
         f"The network {trained}lost {count(removed)} of its {count(result['total'])} prunable weights and has a "
-        f"{run.yardstick.label} of {number(metric['pruned'])}, against {number(metric['dense'])} when dense."
+        f"{run.yardstick.label} of {number(metric['pruned'])}, against {number(metric['dense'])} "
+        f"{'when dense' if run.start == 'dense' else 'as it was given'}."
     )
     return f"{text} {_choice(run, result)}".strip()
 
@@ -154,8 +155,8 @@ def _metric(run: RunFiles, cycle: Record) -> Cell:
     yardstick = run.yardstick
     dense, pruned = yardstick.of(run.cycles[0]), yardstick.of(cycle)
     samples = (cycle.get(yardstick.split) or {}).get("samples")
-    notes = ["the dense network" if cycle["cycle"] == 0 else f"dense {number(dense)}"]
-    if dense is not None and pruned is not None and cycle["cycle"] > 0:
+    notes = ["the dense network" if cycle["cycle"] == 0 else f"{run.start} {number(dense)}"]
+    if dense is not None and pruned is not None and cycle["cycle"] > 0 and run.start == "dense":
         notes.append(f"{difference(pruned - dense)}, {yardstick.verdict(pruned - dense)}")
     if samples is not None:
         notes.append(f"on {count(samples, 'sample')}")

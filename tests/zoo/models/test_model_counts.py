@@ -63,7 +63,10 @@ LIMIT = [
 ]
 
 # He et al. (arXiv 1512.03385) and the classics on MNIST: all parameters.
+# Wang et al. (arXiv 2002.07376), doubled: 10 linear biases and BatchNorm of 11, 10 and 10 convolutions.
 OTHERS = [
+    ("resnet32x2", CIFAR, 1_845_344 + 10 + 2 * (11 * 32 + 10 * 64 + 10 * 128)),
+    ("vgg19", CIFAR, 20_024_000 + 10 + 3 * 5_504),
     ("resnet20", CIFAR, 269_722),
     ("resnet32", CIFAR, 464_154),
     ("resnet44", CIFAR, 658_586),
@@ -101,8 +104,8 @@ def test_torchvision_names_and_count_of_resnet50() -> None:
 
 def test_every_contract_name_is_there() -> None:
     wanted = (
-        "linear mlp cnn lenet-300-100 lenet5 fc5 fc12 alexnet-cifar vgg16 resnet18 resnet50 "
-        "preact-resnet18 resnet50-imagenet wresnet28x8 resnet20 resnet32 resnet44 resnet56"
+        "linear mlp cnn lenet-300-100 lenet5 fc5 fc12 alexnet-cifar vgg16 vgg19 resnet18 resnet50 "
+        "preact-resnet18 resnet50-imagenet wresnet28x8 resnet20 resnet32 resnet32x2 resnet44 resnet56"
     )
     assert set(MODELS) == set(wanted.split())
     assert all(entry.name == name and "\n" not in entry.about for name, entry in MODELS.items())

@@ -13,9 +13,19 @@ from howsparse.zoo.models.resnet import BasicBlock
 from howsparse.zoo.models.resnet_cifar import ThinBlock
 
 # The smallest images of each network; shape-free ones get an odd, non-square image.
-SMALLEST = {"cnn": 8, "lenet5": 16, "alexnet-cifar": 10, "vgg16": 32}
+SMALLEST = {"cnn": 8, "lenet5": 16, "alexnet-cifar": 10, "vgg16": 32, "vgg19": 16}
 SAP = {"linear", "mlp", "cnn", "preact-resnet18", "wresnet28x8", "resnet50-imagenet"}
-HEAVY = {"resnet50", "resnet50-imagenet", "wresnet28x8", "alexnet-cifar", "vgg16", "resnet18", "preact-resnet18"}
+HEAVY = {
+    "resnet50",
+    "resnet50-imagenet",
+    "wresnet28x8",
+    "alexnet-cifar",
+    "vgg16",
+    "vgg19",
+    "resnet18",
+    "resnet32x2",
+    "preact-resnet18",
+}
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -98,6 +108,18 @@ def test_preactivation_shortcut_starts_from_the_activated_input() -> None:
         block.conv2.weight.zero_()
         expected = block.shortcut(10 + x / math.sqrt(1 + block.bn1.eps))
         torch.testing.assert_close(block(x), expected)
+
+
+def test_last_map_of_vgg19_is_averaged_and_that_of_vgg16_pooled_before() -> None:
+    images = torch.zeros(1, 3, 32, 32, device="meta")
+    for name, last in (("vgg16", (512, 1, 1)), ("vgg19", (512, 2, 2))):
+        with torch.device("meta"):
+            network = MODELS[name].build((3, 32, 32), 10)
+        assert isinstance(network, nn.Sequential)
+        names = list(dict(network.named_children()))
+        before = network[: names.index("mean")]
+        assert before(images).shape[1:] == last
+        assert sum(isinstance(module, nn.Conv2d) for module in network) == int(name[3:]) - 3
 
 
 def test_alexnet_enlarges_sevenfold() -> None:

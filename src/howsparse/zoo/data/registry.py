@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from howsparse.zoo.data.bundle import Data
-from howsparse.zoo.data.cifar import cifar10
+from howsparse.zoo.data.cifar import cifar10, cifar100
 from howsparse.zoo.data.digits import digits
 from howsparse.zoo.data.idx import fashion_mnist, mnist
 from howsparse.zoo.data.npz import npz
@@ -34,6 +34,7 @@ DATASETS: dict[str, DataEntry] = {
         DataEntry("mnist", mnist, "MNIST from its IDX files (.gz or not)", "FOLDER"),
         DataEntry("fashion-mnist", fashion_mnist, "Fashion-MNIST from its IDX files (.gz or not)", "FOLDER"),
         DataEntry("cifar10", cifar10, "CIFAR-10 from its binary or Python version, unpacked or .tar.gz", "FOLDER"),
+        DataEntry("cifar100", cifar100, "CIFAR-100, fine labels, from the same kinds of files", "FOLDER"),
         DataEntry("npz", npz, "uint8 images and labels from a numpy .npz file", "FILE"),
     )
 }

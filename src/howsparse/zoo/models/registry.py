@@ -43,6 +43,7 @@ MODELS: dict[str, ModelEntry] = {
         ModelEntry("fc12", mlp.fc12, "twelve linear layers (Zhang et al. 2024, arXiv 2306.05857)"),
         ModelEntry("alexnet-cifar", alexnet.alexnet_cifar, "AlexNet, inputs x7 (Zhang et al. 2024, arXiv 2306.05857)"),
         ModelEntry("vgg16", vgg.vgg16, "VGG-16 with BatchNorm (Zhang et al. 2024, arXiv 2306.05857)"),
+        ModelEntry("vgg19", vgg.vgg19, "VGG-19 with BatchNorm (Wang et al. 2020, arXiv 2002.07376)"),
         ModelEntry("resnet18", resnet.resnet18, "ResNet-18, 3x3 stem (Zhang et al. 2024, arXiv 2306.05857)"),
         ModelEntry("resnet50", resnet.resnet50, "ResNet-50, 3x3 stem (Zhang et al. 2024, arXiv 2306.05857)"),
         ModelEntry(
@@ -58,6 +59,9 @@ MODELS: dict[str, ModelEntry] = {
         ModelEntry("wresnet28x8", wresnet.wresnet28x8, "Wide ResNet 28x8 (Diao et al. 2023, arXiv 2302.05601)"),
         ModelEntry("resnet20", resnet_cifar.resnet20, "CIFAR ResNet-20, option A (He et al. 2015, arXiv 1512.03385)"),
         ModelEntry("resnet32", resnet_cifar.resnet32, "CIFAR ResNet-32, option A (He et al. 2015, arXiv 1512.03385)"),
+        ModelEntry(
+            "resnet32x2", resnet_cifar.resnet32x2, "ResNet-32, twice as wide (Wang et al. 2020, arXiv 2002.07376)"
+        ),
         ModelEntry("resnet44", resnet_cifar.resnet44, "CIFAR ResNet-44, option A (He et al. 2015, arXiv 1512.03385)"),
         ModelEntry("resnet56", resnet_cifar.resnet56, "CIFAR ResNet-56, option A (He et al. 2015, arXiv 1512.03385)"),
     )
