@@ -29,7 +29,8 @@ def test_python_examples_run(page, tmp_path) -> None:
 def test_the_method_in_the_docs_is_the_example() -> None:
     page = ROOT / "docs" / "how-to" / "add-a-method.md"
     example = ROOT / "examples" / "own_method"
-    assert blocks(page, "python") == [(example / f"{name}.py").read_text() for name in ("random_pruning", "lamp_at_init")]
+    files = [example / f"{name}.py" for name in ("random_pruning", "lamp_at_init")]
+    assert blocks(page, "python") == [file.read_text() for file in files]
     assert blocks(page, "toml") == [(example / "pyproject.toml").read_text()]
 
 

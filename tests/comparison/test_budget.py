@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from howsparse import HowsparseError, Recipe
 from howsparse.comparison.budget import fit, trainings
 from howsparse.comparison.cells import at_sparsities, named_methods
-from howsparse.methods import LOMP, SAP, CyclicMethod, LotteryTicket, OneShot, OneShotLadder
+from howsparse.methods import LOMP, AutoSparse, CyclicMethod, LotteryTicket, OneShot, RareGems, registered
 
-METHODS = named_methods([OneShot, OneShotLadder, LotteryTicket, SAP, LOMP])
+METHODS = named_methods([cls for cls in registered()[0].values() if cls is not AutoSparse])
 
 
 @given(
-    st.sampled_from(list(METHODS)), st.floats(0.05, 0.99), st.integers(2, 60), st.booleans()
+    st.sampled_from(list(METHODS)), st.floats(0.5, 0.99), st.integers(3, 60), st.booleans()
 )  # fmt: skip
 def test_budgets_are_kept_and_spent(name, sparsity, epochs, trained) -> None:
     (asked,) = at_sparsities(METHODS[name], [sparsity]).values()
@@ -47,6 +47,12 @@ def test_cycles_are_reduced_and_reach_as_far() -> None:
     assert method.fraction == pytest.approx(1 - 0.1 ** (1 / 3))
     method, _ = fit(LotteryTicket(cycles=9, fraction=0.2), Recipe(), 4, trained=True)
     assert (method.cycles, (1 - method.fraction) ** method.cycles) == (4, pytest.approx(0.8**9))
+
+
+def test_no_training_is_a_small_part_of_the_budget_while_cycles_can_be_spared() -> None:
+    assert trainings(*fit(LotteryTicket(sparsity=0.99), Recipe(), 12, trained=False)) == (3, 3, 3, 3)
+    assert trainings(*fit(LotteryTicket(sparsity=0.99), Recipe(), 20, trained=True)) == (0, 4, 4, 4, 4, 4)
+    assert trainings(*fit(RareGems(), Recipe(), 13, trained=False)) == (0, 6, 7)
 
 
 def test_a_method_that_starts_untrained_spends_all_on_its_one_training() -> None:

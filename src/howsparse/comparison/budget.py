@@ -1,12 +1,19 @@
 """What a run may cost: epochs of training in all, those before and between prunings included."""
 
+import bisect
 import dataclasses
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Callable, Iterator
 
 from howsparse.errors import HowsparseError
 from howsparse.methods import CyclicMethod
+from howsparse.pruners.searching import SearchMethod
 from howsparse.settings import settings_of
 from howsparse.training import Recipe
+
+LEAST_SHARE = 0.2
+"""Share of the budget below which no training goes while cycles can be spared."""
 
 
 def trainings(method: CyclicMethod, recipe: Recipe) -> tuple[int, ...]:
@@ -33,7 +40,8 @@ def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> 
     Every training gets the same number of epochs, as many as fit. The one before the first pruning is left out where
     weights are trained already, or where the method starts from untrained ones; otherwise it also gets the rest. What
     a method does in that training and nobody else (LOMP's penalty) it may do to trained weights too, with the epochs
-    that are left. A method whose cycles do not fit with an epoch each gets fewer cycles, each removing more.
+    that are left; a search's rest goes to the last training. No training is shorter than a fifth of the budget, if the
+    method can do with fewer cycles that each remove more: a network rewound and trained for one epoch is worth little.
 
     Args:
         method: what prunes.
@@ -50,9 +58,9 @@ def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> 
 
     Example:
         >>> from howsparse.methods import LotteryTicket
-        >>> method, recipe = fit(LotteryTicket(cycles=9), Recipe(), 6, trained=False)
+        >>> method, recipe = fit(LotteryTicket(cycles=9), Recipe(), 12, trained=False)
         >>> method.cycles, round(method.fraction, 3), trainings(method, recipe)
-        (5, 0.331, (1, 1, 1, 1, 1, 1))
+        (3, 0.488, (3, 3, 3, 3))
     """
     if epochs < 1:
         raise HowsparseError(f"epochs = {epochs} is not allowed: every cell trains for at least one epoch")
@@ -63,24 +71,40 @@ def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> 
             f"{method.name}: rewind = {step} is a step of the dense training, but from trained weights there is none; "
             "rewind to init, which then means those weights"
         )
-    for candidate in _ever_shorter(method, epochs):
-        for each in range(epochs, 0, -1):
-            even = dataclasses.replace(recipe, epochs=each, dense_epochs=0 if without_dense else None)
-            spare = epochs - sum(trainings(candidate, even))
-            if spare >= 0:
-                return candidate, _with_spare(candidate, even, spare, each=each, dense=not without_dense)
+
+    def even(each: int) -> Recipe:
+        return dataclasses.replace(recipe, epochs=each, dense_epochs=0 if without_dense else None)
+
+    for shortest in (math.ceil(epochs * LEAST_SHARE), 1):
+        for candidate in _ever_shorter(method, epochs):
+            fits = functools.partial(_left, candidate, even, epochs)
+            if fits(shortest) >= 0:
+                # the largest number that fits: what is left only shrinks
+                each = shortest + bisect.bisect(range(shortest + 1, epochs + 1), 0, key=lambda e: -fits(e))
+                return _with_spare(candidate, even(each), fits(each), each=each, dense=not without_dense)
     least = sum(trainings(method, dataclasses.replace(recipe, epochs=1, dense_epochs=0 if without_dense else None)))
     raise HowsparseError(f"{method.name} takes at least {least} epochs of training, but epochs = {epochs} in all")
 
 
-def _with_spare(method: CyclicMethod, recipe: Recipe, spare: int, *, each: int, dense: bool) -> Recipe:
-    """The recipe with the epochs that are left in the training before the first pruning, if there is one."""
+def _left(method: CyclicMethod, even: Callable[[int], Recipe], epochs: int, each: int) -> int:
+    """What a budget leaves when every training gets ``each`` epochs; negative where that is too much."""
+    return epochs - sum(trainings(method, even(each)))
+
+
+def _with_spare(
+    method: CyclicMethod, recipe: Recipe, spare: int, *, each: int, dense: bool
+) -> tuple[CyclicMethod, Recipe]:
+    """Method and recipe with the epochs that are left put where they can be used."""
     if not spare or (isinstance(method.rewind, int) and method.rewind > 0):  # a rewound schedule needs equal lengths
-        return recipe
+        return method, recipe
+    if isinstance(method, SearchMethod):
+        searching = each if method.search_epochs is None else method.search_epochs
+        longer = dataclasses.replace(recipe, epochs=each + spare, dense_epochs=each if dense else 0)
+        return dataclasses.replace(method, search_epochs=searching), longer
     if dense:
-        return dataclasses.replace(recipe, dense_epochs=each + spare)
+        return method, dataclasses.replace(recipe, dense_epochs=each + spare)
     of_its_own = method.recipe_in(recipe, 0) != recipe
-    return dataclasses.replace(recipe, dense_epochs=spare) if of_its_own else recipe
+    return method, dataclasses.replace(recipe, dense_epochs=spare) if of_its_own else recipe
 
 
 def _ever_shorter(method: CyclicMethod, most: int) -> Iterator[CyclicMethod]:

@@ -110,7 +110,7 @@ def _fair(recipe: Recipe) -> Recipe:
         raise HowsparseError(
             f"dense_epochs = {recipe.dense_epochs}: a comparison shares the budget out itself; leave it at None"
         )
-    return dataclasses.replace(recipe, keep="last")
+    return dataclasses.replace(recipe, keep="last", per="step")  # a training of one epoch must anneal too
 
 
 def _common(recipe: Recipe) -> dict[str, Any]:
