@@ -65,7 +65,8 @@ def hold_race(race: Race, terms: Terms) -> Outcome:
     """Run laps at one density after another until two straddle the target; then lengthen those two.
 
     The first density is a rule of thumb. Each next one lies where the probes so far see the answer, or beyond it while
-    they are all on one side. At least two racers run, whatever the budget. No racer runs longer than what is predicted;
+    they are all on one side. At least two racers run, whatever the budget, and one more where lengthening shows that
+    both lie on one side. No racer runs longer than what is predicted;
     effort beyond that goes into further densities between the two.
 
     Args:
@@ -88,6 +89,9 @@ def hold_race(race: Race, terms: Terms) -> Outcome:
         if longer > ran[side]:
             ran[side] = longer
             probes[side] = tuple(race(side, longer))
+    if around and straddling(probes, terms) is None and (kept := next_density(probes, terms)) is not None:
+        # seen for longer, both lie on one side: one more racer, whatever the budget, or nothing could be said
+        probes[kept], ran[kept] = tuple(race(kept, terms.lap)), terms.lap
     while (around := straddling(probes, terms)) is not None and _worth_halving(around, sum(ran.values()), terms):
         middle = math.sqrt(around[0] * around[1])
         probes[middle], ran[middle] = tuple(race(middle, terms.longest)), terms.longest
