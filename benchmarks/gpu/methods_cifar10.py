@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from published import GEM, METHODS, Setting, figure, setting, steps_of
+from published import GEM, SETTINGS, Setting, figure, setting
 from timed_runs import DONE, Clock, TimeIsUpError, about, parser, read, recorded, train_dense
 
 import howsparse as hs
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     found = parser(__doc__)
     add = found.add_argument
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    add("--methods", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS))
     add("--sparsities", nargs="+", type=float, default=[0.9, 0.95, 0.98, GEM])
     add("--seeds", type=int, default=1, help="runs of each kind")
     add("--unpublished", action="store_true", help="also runs of which no published figure is known here")
@@ -74,19 +74,19 @@ def grid(options: argparse.Namespace) -> list[Cell]:
         for method in options.methods
         for sparsity in options.sparsities
     ]
-    return [cell for cell in cells if options.unpublished or figure(*cell[:3]) is not None]
+    wanted = [cell for cell in cells if options.unpublished and cell.sparsity != GEM]
+    return [cell for cell in cells if cell in wanted or figure(*cell[:3]) is not None]
 
 
 def one(options: argparse.Namespace, data: Data, cell: Cell, clock: Clock) -> None:
     """Carry one run out, after the training of the dense network that it starts from."""
-    found = setting(cell.method, cell.network, options.epochs)
+    found = setting(*cell[:3], samples=len(data.train), most_epochs=options.epochs)
     torch.manual_seed(cell.seed)
     model = build_model(cell.network, data.shape, data.classes).to(options.device)
     # as the authors do: all images are for training, and the last epoch counts
     task = hs.Task(
         model, data.train, test=data.test, batch_size=found.batch, val_share=0, seed=cell.seed, name=cell.network
     )
-    method = found.make(cell.sparsity, steps_of(len(data.train), found))
     recipe = replace(found.recipe, precision=options.precision)
     folder = options.out / cell.folder
     try:
@@ -94,7 +94,13 @@ def one(options: argparse.Namespace, data: Data, cell: Cell, clock: Clock) -> No
             dense = replace(found.dense, precision=options.precision)
             train_dense(task, dense, options.out / dense_name(cell, found), seed=cell.seed, clock=clock)
         hs.prune(
-            task, method, recipe, clock.watch(folder), seed=cell.seed, callbacks=[clock], origin={"data": data.name}
+            task,
+            found.method,
+            recipe,
+            clock.watch(folder),
+            seed=cell.seed,
+            callbacks=[clock],
+            origin={"data": data.name},
         )
     except hs.DivergedError as error:  # the other runs are still worth their time
         print(f"{clock.folder.name}: {error}", flush=True)
@@ -112,7 +118,7 @@ def gather(options: argparse.Namespace, data: Data, cells: list[Cell]) -> list[d
         folder = options.out / cell.folder
         if not (folder / "config.json").exists():
             continue
-        found = setting(cell.method, cell.network, options.epochs)
+        found = setting(*cell[:3], samples=len(data.train), most_epochs=options.epochs)
         run = {**cell._asdict(), **recorded(folder), "published": figure(*cell[:3]), "remark": found.remark}
         if run["finished"]:
             result = read_json(folder / DONE)
@@ -130,11 +136,10 @@ def table(runs: list[dict[str, Any]]) -> str:
     lines = [f"{'network':11} {'method':12} {'asked':>7} {'achieved':>9} {'here':>6} {'published':>9}"]
     for run in runs:
         reported = (run["published"] or {}).get("accuracy")
-        here, achieved = (
-            f"{run[key]:.{n}f}" if run["finished"] else "-" for key, n in (("accuracy", 2), ("achieved", 6))
-        )
+        achieved, here = (f"{run['achieved']:.6f}", f"{run['accuracy']:.2f}") if run["finished"] else ("-", "-")
         beside = "-" if reported is None else f"{reported:.1f}"
-        lines.append(f"{run['network']:11} {run['method']:12} {run['sparsity']:7g} {achieved:>9} {here:>6} {beside:>9}")
+        start = f"{run['network']:11} {run['method']:12} {run['sparsity']:7g}"
+        lines.append(f"{start} {achieved:>9} {here:>6} {beside:>9}")
     return "\n".join([*lines, "published figures are unverified; each run's source stands in results.json"])
 
 

@@ -1,7 +1,7 @@
 """What papers report for pruned networks on CIFAR-10, and the settings they report it for.
 
-No paper's text was at hand: figures are marked with where they come from, and none of them is a bar to be held to before
-it has been looked up. Settings come from the authors' code.
+No paper's text was at hand: figures are marked with where they come from, and none of them is a bar to be held to
+before it has been looked up. Settings come from the authors' code.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import howsparse as hs
 from howsparse.methods import Method
+from howsparse.pruners.searching import SearchMethod
 
 REMEMBERED = "as remembered, unverified"
 READ_OFF = "read off a figure in the authors' README, good to 0.7; the best epoch on the test set"
@@ -29,7 +30,7 @@ FIGURES: dict[tuple[str, str], tuple[Figures, str]] = {
 }
 GEM = 0.9856  # sparsity of the one gem whose layers are published
 GEM_LAYERS = (
-    "densities: conv1 34.5 %, layer1.0 7 to 9 %, layer3 about 0.3 to 0.7 %, linear 25.9 % (authors' repository)"
+    "densities in the authors' repository: conv1 34.5 %, layer1.0 7 to 9 %, layer3 about 0.3 to 0.7 %, linear 25.9 %"
 )
 
 SGD = hs.Recipe(
@@ -42,33 +43,33 @@ SGD = hs.Recipe(
     milestones=(0.5, 0.75),
     keep="last",
 )
-GRANET_STEPS = 62_560  # 160 epochs of 391 batches; its masks change every 1000 of them
+STEPS = 391 * SGD.epochs  # 50,000 images in batches of 128
 
 
 @dataclass(frozen=True)
 class Setting:
     """How a method's authors train, as far as it can be told, and where this differs."""
 
-    make: Callable[[float, int], Method]  # from the sparsity and the length of the training in steps
+    method: Method
     recipe: hs.Recipe
     batch: int = 128
     dense: hs.Recipe | None = None  # the method starts from a network trained so
     remark: str = ""
 
 
-def setting(method: str, network: str, most_epochs: int) -> Setting:
-    """The setting of a method's authors for a network, no training longer than ``most_epochs``."""
-    found = _SETTINGS[method](network)
-    dense = None if found.dense is None else replace(found.dense, epochs=min(found.dense.epochs, most_epochs))
-    recipe = replace(found.recipe, epochs=min(found.recipe.epochs, most_epochs))
-    make = found.make
-
-    def shorter(sparsity: float, steps: int) -> Method:
-        asked = make(sparsity, steps)
-        search = getattr(asked, "search_epochs", None)
-        return asked if search is None else replace(asked, search_epochs=min(search, most_epochs))
-
-    return replace(found, make=shorter, recipe=recipe, dense=dense)
+def setting(method: str, network: str, sparsity: float, *, samples: int, most_epochs: int) -> Setting:
+    """The setting of a method's authors; for fewer samples or epochs masks change as many times in fewer steps."""
+    full = SETTINGS[method](network, sparsity)
+    pruning, dense = full.method, full.dense
+    recipe = replace(full.recipe, epochs=min(full.recipe.epochs, most_epochs))
+    if dense is not None:
+        dense = replace(dense, epochs=min(dense.epochs, most_epochs))
+    if isinstance(pruning, SearchMethod) and pruning.search_epochs is not None:
+        pruning = replace(pruning, search_epochs=min(pruning.search_epochs, most_epochs))
+    if isinstance(pruning, hs.GraNet) and pruning.every is not None:
+        steps = math.ceil(samples / full.batch) * recipe.epochs
+        pruning = replace(pruning, every=max(1, round(pruning.every * steps / STEPS)))
+    return replace(full, method=pruning, recipe=recipe, dense=dense)
 
 
 def figure(method: str, network: str, sparsity: float) -> dict[str, float | str] | None:
@@ -79,60 +80,53 @@ def figure(method: str, network: str, sparsity: float) -> dict[str, float | str]
     return {"accuracy": figures[sparsity], "source": source} if sparsity in figures else None
 
 
-def _smart_ratio(network: str) -> Setting:
-    family = "plain" if network.startswith("vgg") else "residual"
+def _smart_ratio(network: str, sparsity: float) -> Setting:
     recipe = replace(SGD, weight_decay=1e-4)
-    remark = "the authors' ResNet-32 has 1x1 convolutions in its shortcuts, resnet32x2 has none"
-    return Setting(lambda s, _: hs.SmartRatio(sparsity=s, family=family), recipe, batch=64, remark=remark)
+    if network.startswith("vgg"):
+        return Setting(hs.SmartRatio(sparsity=sparsity, family="plain"), recipe, batch=64)
+    remark = "the authors' ResNet-32 is as wide as resnet32x2, but has 1x1 convolutions in its shortcuts"
+    return Setting(hs.SmartRatio(sparsity=sparsity, family="residual"), recipe, batch=64, remark=remark)
+
+
+def _grasp(network: str, sparsity: float) -> Setting:
+    remark = "scores from 128 images, where the authors draw 10 of each class and report the best epoch on the test set"
+    return Setting(hs.GraSP(sparsity=sparsity), _grasp_recipe(network), remark=remark)
+
+
+def _snip(network: str, sparsity: float) -> Setting:
+    remark = "trained by GraSP's recipe: which recipe the figures belong to is not known"
+    return Setting(hs.SNIP(sparsity=sparsity), _grasp_recipe(network), remark=remark)
 
 
 def _grasp_recipe(network: str) -> hs.Recipe:
     return SGD if network.startswith("vgg") else replace(SGD, weight_decay=1e-4)
 
 
-def _grasp(network: str) -> Setting:
-    remark = "one batch of 128 images as they come; the authors draw 10 of each class, and keep the best epoch on the test set"
-    return Setting(lambda s, _: hs.GraSP(sparsity=s), _grasp_recipe(network), remark=remark)
+def _granet(network: str, sparsity: float) -> Setting:
+    remark = "from a dense network; whether the figures are those, or the ones from half the weights, is not known"
+    return Setting(hs.GraNet(sparsity=sparsity, every=1000), replace(SGD, nesterov=True), remark=remark)
 
 
-def _snip(network: str) -> Setting:
-    remark = "trained by GraSP's recipe: whose recipe the figures belong to is not known"
-    return Setting(lambda s, _: hs.SNIP(sparsity=s), _grasp_recipe(network), remark=remark)
-
-
-def _granet(network: str) -> Setting:  # noqa: ARG001
-    def make(sparsity: float, steps: int) -> Method:
-        return hs.GraNet(sparsity=sparsity, every=max(1, round(1000 * steps / GRANET_STEPS)))
-
-    remark = "from a dense network; whether the figures are those or the ones from half the weights is not known"
-    return Setting(make, replace(SGD, nesterov=True), remark=remark)
-
-
-def _espn(network: str) -> Setting:  # noqa: ARG001
-    alphas = {0.998: 3e-4, 0.995: 3e-4, 0.99: 2e-4, 0.98: 1e-4, 0.0: 8e-5}  # the authors list none for 0.9 and 0.998
-
-    def make(sparsity: float, steps: int) -> Method:  # noqa: ARG001
-        alpha = next(a for least, a in alphas.items() if sparsity >= least)
-        return hs.ESPN(sparsity=sparsity, alpha=alpha, search_epochs=300, search_lr=0.1)
-
+def _espn(network: str, sparsity: float) -> Setting:
+    # the authors list 0.95 to 0.995; 0.9 and 0.998 take their neighbour's
+    alpha = next(a for least, a in ((0.995, 3e-4), (0.99, 2e-4), (0.98, 1e-4), (0.0, 8e-5)) if sparsity >= least)
+    method = hs.ESPN(sparsity=sparsity, alpha=alpha, search_epochs=300, search_lr=0.1)
     tuning = replace(SGD, epochs=50, lr=1e-3, milestones=(0.6,), dense_epochs=0)
-    return Setting(make, tuning, batch=256, dense=SGD)
+    remark = "the last epoch, where the authors report the best one on the test set; alpha at 0.9 and 0.998 is a guess"
+    return Setting(method, tuning, batch=256, dense=SGD, remark=remark)
 
 
-def _rare_gems(network: str) -> Setting:  # noqa: ARG001
-    def make(sparsity: float, steps: int) -> Method:  # noqa: ARG001
-        search = {"search_epochs": 150, "search_lr": 0.1, "penalty": "l2", "strength": 1e-4, "init": "signed"}
-        return hs.RareGems(sparsity=sparsity, **search)
-
-    recipe = replace(SGD, epochs=150, lr=0.01, weight_decay=1e-4, schedule="cosine")
+def _rare_gems(network: str, sparsity: float) -> Setting:
+    search = {"search_epochs": 150, "search_lr": 0.1, "strength": 1e-4, "init": "signed"}
     remark = (
-        "the search as the authors run it but with trainable parameters of BatchNorm at rest; they fine-tune with drops "
-        "at epochs 80 and 120, here it is a cosine"
+        "BatchNorm's scales and shifts rest in the search, where the authors have none; they fine-tune with drops at "
+        "epochs 80 and 120, here the rate falls along a cosine"
     )
-    return Setting(make, recipe, remark=remark)
+    recipe = replace(SGD, epochs=150, lr=0.01, weight_decay=1e-4, schedule="cosine")
+    return Setting(hs.RareGems(sparsity=sparsity, **search), recipe, remark=remark)
 
 
-_SETTINGS: dict[str, Callable[[str], Setting]] = {
+SETTINGS: dict[str, Callable[[str, float], Setting]] = {
     "smart-ratio": _smart_ratio,
     "snip": _snip,
     "grasp": _grasp,
@@ -140,9 +134,3 @@ _SETTINGS: dict[str, Callable[[str], Setting]] = {
     "espn": _espn,
     "rare-gems": _rare_gems,
 }
-METHODS = tuple(_SETTINGS)
-
-
-def steps_of(samples: int, found: Setting) -> int:
-    """Optimizer steps of a setting's training."""
-    return math.ceil(samples / found.batch) * found.recipe.epochs

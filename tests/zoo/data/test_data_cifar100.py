@@ -95,9 +95,7 @@ def test_fine_label_out_of_range_and_truncated_binary(tmp_path: Path) -> None:
     file = write(tmp_path, BINARY) / BINARY / "test.bin"
     whole = file.read_bytes()
     file.write_bytes(whole[:1] + bytes([100]) + whole[2:])
-    with pytest.raises(
-        HowsparseError, match=r"test.bin.*1 of 4 labels lie outside 0 to 99; .* number 0 .*: 100"
-    ):
+    with pytest.raises(HowsparseError, match=r"test.bin.*1 of 4 labels lie outside 0 to 99; .* number 0 .*: 100"):
         load_data(f"cifar100:{tmp_path}")
     file.write_bytes(whole[:-2])
     with pytest.raises(HowsparseError, match=r"12294 bytes found.*3074 bytes.*3 whole images and 3072"):
