@@ -159,12 +159,16 @@ def test_own_loop_equals_prune(name, make_task) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("at", [1, 3])
-def test_state_dict_restores_mid_schedule(name, at, make_task, tmp_path) -> None:
-    def begin():
+@pytest.mark.parametrize(("at", "attach_last"), [(1, True), (3, False)])
+def test_state_dict_restores_mid_schedule(name, at, attach_last, make_task, tmp_path) -> None:
+    """The model and the optimizer may be loaded before attach or after it; the seed of a resumed run is the old one."""
+
+    def begin(*loaded, seed=0):
         task = make_task()
         optimizer = sgd(task.model)
-        return task, optimizer, attached(short(name), task, optimizer, epochs=4)
+        for part, state in zip((task.model, optimizer), loaded, strict=False):
+            part.load_state_dict(state)
+        return task, optimizer, attached(short(name), task, optimizer, epochs=4, seed=seed)
 
     def go_on(task, optimizer, pruner, epochs=0):
         for cycle in pruner.cycles():
@@ -179,10 +183,12 @@ def test_state_dict_restores_mid_schedule(name, at, make_task, tmp_path) -> None
     task, optimizer, pruner = begin()
     expected = go_on(task, optimizer, pruner)
 
-    other, second, resumed = begin()
     loaded = torch.load(tmp_path / "mid.pt", weights_only=True)
-    other.model.load_state_dict(loaded["model"])
-    second.load_state_dict(loaded["optimizer"])
+    states = loaded["model"], loaded["optimizer"]
+    other, second, resumed = begin(*states if attach_last else (), seed=5)
+    if not attach_last:
+        other.model.load_state_dict(states[0])
+        second.load_state_dict(states[1])
     resumed.load_state_dict(loaded["p"])
     assert go_on(other, second, resumed, epochs=at) == expected
     assert same_state(task.model, other.model)
@@ -209,7 +215,11 @@ def test_masks_given_at_the_start_are_respected(name, make_task) -> None:
     pruner = attached(short(name), task, optimizer, masks=start)
     for _ in by_hand(task, pruner, optimizer):
         assert pruner.masks <= start
-    assert pruner.finish() <= start
+    masks = pruner.finish()
+    assert masks <= start
+    asked = getattr(pruner.method, "sparsity", None)
+    if asked is not None:
+        assert masks.total - masks.active == math.floor(asked * masks.total + 0.5)
 
 
 def same_state(a: nn.Module, b: nn.Module) -> bool:

@@ -145,6 +145,24 @@ def test_multipliers_follow_the_optimizers_learning_rate() -> None:
         assert torch.allclose(pruner.hidden["multipliers"]["weight"], torch.full((1, 3), expected))
 
 
+def test_multipliers_may_have_a_rate_of_their_own() -> None:
+    """With Adam at 1e-3, at which they would hardly move."""
+    far = {}
+    for own in (None, 0.1):
+        torch.manual_seed(0)
+        net = nn.Linear(3, 1, bias=False)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+        pruner = ESPN(sparsity=0.3, alpha=1.0, multiplier_lr=own).attach(net, optimizer)
+        pruner.observe()
+        pruner.prune()
+        pruner.treat()
+        net(torch.zeros(1, 3)).sum().backward()
+        optimizer.step()
+        pruner.step()
+        far[own] = 1 - float(pruner.hidden["multipliers"]["weight"][0, 0])
+    assert far == {None: pytest.approx(1e-3, rel=1e-3), 0.1: pytest.approx(0.1)}
+
+
 def test_rewinding_goes_back_to_the_early_weights_buffers_included(make_task) -> None:
     class Look(Callback):
         def __init__(self, model: nn.Module) -> None:

@@ -132,6 +132,22 @@ def test_tolerance_stops_and_needs_a_metric() -> None:
         run(pruner)
 
 
+@pytest.mark.parametrize(
+    ("method", "recipe", "epochs"),
+    [
+        (hs.LotteryTicket(cycles=2), {"epochs": 3}, (3, 3, 3)),
+        (hs.OneShot(), {"epochs": 3, "dense_epochs": 0}, (0, 3)),
+        (hs.LOMP(fine_tune=2), {"epochs": 3}, (3, 2)),
+        (hs.RigL(), {"epochs": 3}, (0, 3)),
+        (hs.RigL(), {"epochs": 3, "dense_epochs": 2}, (2, 3)),
+        (hs.GReg1(), {"epochs": 3}, (3, 3)),
+        (hs.RareGems(search_epochs=5), {"epochs": 3}, (0, 5, 3)),
+    ],
+)
+def test_epochs_of_every_training(method, recipe, epochs) -> None:
+    assert method.trainings(hs.Recipe(**recipe)) == epochs
+
+
 def test_reference_mode_removes_one_more() -> None:
     pruner = hs.LotteryTicket(cycles=3, reference_mode=True).attach(nn.Linear(50, 20))
     run(pruner)

@@ -196,11 +196,15 @@ def test_reference_mode_says_when_nothing_is_left() -> None:
 
 def test_signed_constants() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
-    signs = {n: net.get_parameter(n).detach().sign() for n in ("0.weight", "2.weight")}
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)),
+        *(nn.ConvTranspose2d(6, 10, 3), nn.ConvTranspose1d(6, 4, 5, groups=2)),
+    )
+    fans = {"0.weight": 27, "2.weight": 4, "3.weight": 54, "4.weight": 15}
+    signs = {n: net.get_parameter(n).detach().sign() for n in fans}
     _, pruner = begin(net, steps=0, sparsity=0.0, init="signed")
     conclude(pruner)
-    for name, fan_in in (("0.weight", 27), ("2.weight", 4)):
+    for name, fan_in in fans.items():
         assert torch.allclose(net.get_parameter(name), signs[name] * math.sqrt(2 / fan_in))
 
 
@@ -242,3 +246,17 @@ def test_the_gem_beats_a_random_mask_of_the_same_layer_densities(tmp_path) -> No
     assert found.masks == shuffled
     assert untrained > chance + 0.4
     assert gem.pruned > found.pruned + 0.2
+
+
+def test_scores_have_nothing_to_do_with_weights_drawn_by_the_same_seed() -> None:
+    torch.manual_seed(3)
+    net = nn.Linear(64, 128)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    weight = net.weight.detach().clone()
+    pruner = RareGems().attach(net, optimizer, total_steps=100, seed=3)
+    next(pruner.cycles())
+    pruner.observe()
+    pruner.prune()
+    pruner.treat()
+    both = torch.stack([pruner.latent["weight"].flatten(), weight.flatten()])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 0.05

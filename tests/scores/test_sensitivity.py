@@ -7,11 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import TensorDataset
 
+import howsparse as hs
 from howsparse import Task
 from howsparse.errors import HowsparseError
 from howsparse.masks import prunable_parameters
-from howsparse.scores import sensitivity
+from howsparse.scores import gradient_flow, sensitivity
 from howsparse.task import cross_entropy
 from tests.scores.vectors import Case, cases, each, fingerprint, flat, task_of
 
@@ -38,9 +40,9 @@ def test_gradients_are_summed_before_the_absolute_value(make_task: Callable[...,
     found = sensitivity(task, parameters, batches=batches)
     assert task.calib is not None
     task.model.eval()
-    for number, (x, y) in enumerate(task.calib.ordered()):
-        if number < batches:
-            nn.functional.cross_entropy(task.model(x), y, reduction="sum").backward()
+    drawn = torch.randperm(180, generator=torch.Generator().manual_seed(0))[: 32 * batches]
+    for x, y in task.calib.subset(drawn.tolist()).ordered():
+        nn.functional.cross_entropy(task.model(x), y, reduction="sum").backward()
     raw = {name: (p.grad * p).abs().detach() for name, p in parameters.items()}
     whole = sum(float(score.sum()) for score in raw.values())
     for name, score in raw.items():
@@ -107,3 +109,42 @@ def test_a_dead_network_is_refused(make_task: Callable[..., Task]) -> None:
         parameter.data.zero_()
     with pytest.raises(HowsparseError, match="zero everywhere"):
         sensitivity(task, prunable_parameters(task.model))
+
+
+def sorted_by_class(batch_size: int = 20) -> Task:
+    """Two hundred points, all of class 0 before any of class 1."""
+    torch.manual_seed(0)
+    y = torch.arange(200) // 100
+    x = torch.randn(200, 12) + y[:, None]
+    return Task(nn.Linear(12, 2), TensorDataset(x, y), val_share=0, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("score", [sensitivity, gradient_flow])
+def test_few_batches_are_drawn_from_all_of_the_data(score) -> None:
+    seen = []
+
+    def looking(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append(target)
+        return cross_entropy(output, target)
+
+    task = sorted_by_class()
+    task.loss = looking
+    found = {}
+    for seed in (None, 1, 1, 2):
+        seen.clear()
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        scores = score(task, prunable_parameters(task.model), generator=generator)["weight"]
+        classes = torch.cat(seen).bincount(minlength=2)
+        assert bool((classes > 0).all())
+        assert torch.equal(found.setdefault(seed, scores), scores)
+    assert not torch.equal(found[1], found[2])
+
+
+@pytest.mark.parametrize("method", [hs.SNIP(sparsity=0.5), hs.GraSP(sparsity=0.5)])
+def test_the_seed_of_the_pruner_draws_them(method) -> None:
+    masks = {}
+    for seed in (0, 0, 1, 2, 3):
+        task = sorted_by_class(batch_size=4)
+        found = method.attach(task.model, task=task, seed=seed).masks
+        assert masks.setdefault(seed, found) == found
+    assert len({str(found["weight"].tolist()) for found in masks.values()}) > 1

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from howsparse.cli.request import Request, answer, request_options
+from howsparse.errors import HowsparseError
+from howsparse.report.reading import read_run
 from howsparse.scores import SurvivalPredictor
 from howsparse.training.run import read_cycles
 
@@ -40,6 +42,7 @@ def predictor_command() -> click.Command:
 
 def _learn(run: Path, out: Path, raw: bool, **flags: Any) -> None:
     request = Request.taken_from(flags)
+    _check(request, run, out)
     start, rounds = read_cycles(run)
     with request.working() as device:
         learned = SurvivalPredictor.from_run(request.task(device), start, rounds, raw=raw)
@@ -48,3 +51,19 @@ def _learn(run: Path, out: Path, raw: bool, **flags: Any) -> None:
         about = {"schema": "howsparse/predictor/1", "weights": weights, "rounds": len(rounds), "out": str(out)}
         text = f"learned from {len(rounds)} rounds of {weights:,} weights: {out}"
         answer(json.dumps(about) if request.as_json else text)
+
+
+def _check(request: Request, run: Path, out: Path) -> None:
+    """Refuse what would be noticed only after the learning, or never."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise HowsparseError(f"--out {out} cannot be written: it must name a file in a folder that exists")
+    found = read_run(run)
+    if not found.finished:
+        raise HowsparseError(f"{run} is not finished: run the same howsparse prune command again, to its end")
+    asked, there = request.origin, found.settings["origin"]
+    for name in ("model", "data"):
+        if there.get(name, asked[name]) != asked[name]:  # runs from Python need not say where things come from
+            raise HowsparseError(
+                f"{run} was made with --{name} {there[name]}, not {asked[name]}: a predictor learns from the network "
+                "and the data of its run, and may then be used on others"
+            )

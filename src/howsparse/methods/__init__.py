@@ -22,10 +22,11 @@ from howsparse.methods.snip import SNIP
 from howsparse.methods.static import Static
 from howsparse.methods.ste import STE
 from howsparse.methods.synflow import SynFlow
-from howsparse.pruners.cyclic import CyclicMethod, IterativeMethod, RewindingMethod
+from howsparse.pruners.cyclic import CyclicMethod
 from howsparse.pruners.cyclic_pruner import CyclicPruner
 from howsparse.pruners.method import Method
 from howsparse.pruners.pruner import Pruner
+from howsparse.pruners.shrinking import IterativeMethod, RewindingMethod, ShrinkingMethod
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 
@@ -55,6 +56,7 @@ __all__ = [
     "RareGems",
     "RewindingMethod",
     "RigL",
+    "ShrinkingMethod",
     "SmartRatio",
     "Static",
     "StepwiseMethod",

@@ -1,5 +1,6 @@
 """AutoSparse: prune before training by a learned prediction of survival (arXiv 2408.14757)."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,8 +44,10 @@ class AutoSparse(StepwiseMethod):
             )
 
     def to_plain(self) -> dict[str, Any]:
-        """Name and settings as JSON values; the predictor without its folder."""
-        return {**super().to_plain(), "predictor": Path(str(self.predictor)).name}
+        """Name and settings as JSON values; the predictor without its folder, but with a digest of what it holds."""
+        file = Path(str(self.predictor))
+        digest = f"#{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}" if file.is_file() else ""
+        return {**super().to_plain(), "predictor": file.name + digest}
 
     def check_fits(self, task: Task) -> None:
         """Gradients are read from a frozen pass over the training data, and the predictor's file must be one."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from howsparse.pruners.searching import SearchMethod, SearchPruner, without_lowest
+from howsparse.pruners.cyclic_pruner import CyclicPruner
+from howsparse.pruners.removal import without_lowest
+from howsparse.pruners.searching import SearchMethod, SearchPruner
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 from howsparse.training import Recipe
@@ -15,72 +17,10 @@ from howsparse.training import Recipe
 MOMENTUM = 0.9  # of the multipliers' SGD
 
 
-@dataclass(frozen=True, kw_only=True)
-class ESPN(SearchMethod):
-    """Learn a multiplier for every weight under an L1 penalty, cut the smallest once, then train.
-
-    The search minimises ``L(W m) + alpha * sum |m|`` over weights W and multipliers m, which start at 1, without weight
-    decay. Weights move by the loop's optimizer with gradient ``m dL/d(W m)``, multipliers by SGD with momentum 0.9 at
-    the optimizer's learning rate with gradient ``W dL/d(W m) + alpha sign(m)``. Then the largest ``|m|`` of the whole
-    network stay. ``finetune`` starts from a trained network and goes on from ``W m``; ``rewind`` starts from one that
-    was trained for ``early_epochs`` and puts the survivors back to those early weights, buffers included.
-
-    The paper stops the search as soon as no more than the wanted number of multipliers are above ``threshold``; the
-    record of the search says how far it came (``reached``), and the cut is made in any case.
-
-    Example:
-        >>> net = nn.Linear(10, 10)
-        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        >>> pruner = ESPN(sparsity=0.8).attach(net, optimizer)
-        >>> for cycle in pruner.cycles():  # 0 is the dense network, 1 the search, 2 the fine-tuning
-        ...     for _ in range(20):
-        ...         optimizer.zero_grad()
-        ...         net(torch.ones(1, 10)).square().mean().backward()
-        ...         optimizer.step()
-        ...         pruner.step()
-        >>> pruner.finish().sparsity
-        0.8
-    """
-
-    name: ClassVar[str] = "espn"
-    about: ClassVar[str] = "train, learn multipliers under an L1 penalty, cut the smallest once, fine-tune or rewind"
-    source: ClassVar[str] = "arXiv 2006.15741"
-
-    variant: Literal["finetune", "rewind"] = setting(
-        "finetune", "what is trained after the cut: folded or early weights"
-    )
-    alpha: float = setting(1e-4, "L1 penalty on multipliers", at_least=0)
-    threshold: float = setting(0.01, "multipliers up to this count as vanished", at_least=0)
-    early_epochs: int = setting(1, "with --variant rewind: epochs before the search", at_least=0)
-
-    @property
-    def needs_trained(self) -> bool:  # type: ignore[override]  # for one variant only
-        """The rewinding variant starts early in the training."""
-        return self.variant == "finetune"
-
-    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """An early training of its own length when rewinding; a constant learning rate before and in the search."""
-        recipe = super().recipe_in(recipe, cycle)
-        if cycle == 0 and self.variant == "rewind":
-            return dataclasses.replace(recipe, dense_epochs=self.early_epochs, schedule="constant", keep="last")
-        return dataclasses.replace(recipe, schedule="constant") if cycle == 1 else recipe
-
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> "ESPNPruner":
-        """See `CyclicMethod.pruner`."""
-        return ESPNPruner(self, model, optimizer, total_steps=total_steps, **options)
-
-
 class ESPNPruner(SearchPruner):
     """The latent variable is W; beside it ``hidden`` holds the ``multipliers`` m and their ``momentum``."""
 
-    method: ESPN
+    method: "ESPN"
     decays: ClassVar[bool] = False
 
     def search(self) -> None:
@@ -106,12 +46,13 @@ class ESPNPruner(SearchPruner):
         """A step of the multipliers on ``W dL/d(W m) + alpha sign(m)``."""
         multipliers, momentum = self.hidden["multipliers"][name], self.hidden["momentum"][name]
         slope = self.latent[name] * gradient + self.method.alpha * multipliers.sign()
-        multipliers.sub_(rate * momentum.mul_(MOMENTUM).add_(slope))
+        own = self.method.multiplier_lr
+        multipliers.sub_((rate if own is None else own) * momentum.mul_(MOMENTUM).add_(slope))
 
     @property
     def enough(self) -> bool:
         """Whether the paper would stop the search now: no more multipliers are left than weights are wanted."""
-        return bool(self.latent) and self._above <= self.wanted
+        return bool(self.latent) and self._above <= self.masks.active - self.excess
 
     @property
     def _above(self) -> int:
@@ -128,6 +69,62 @@ class ESPNPruner(SearchPruner):
 
     def conclude(self) -> None:
         """Cut the smallest multipliers; the model holds ``W m``, or goes back to the early weights."""
-        self.adopt(without_lowest(self.masks, magnitude(self.hidden["multipliers"]), self.excess))
+        self.adopt(without_lowest(self.masks, magnitude(self.hidden["multipliers"]), self.method.sparsity))
         if self._rewind_state is not None:
             self.model.load_state_dict(self._rewind_state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESPN(SearchMethod):
+    """Learn a multiplier for every weight under an L1 penalty, cut the smallest once, then train.
+
+    The search minimises ``L(W m) + alpha * sum |m|`` over weights W and multipliers m, which start at 1, without weight
+    decay. Weights move by the loop's optimizer with gradient ``m dL/d(W m)``, multipliers by SGD with momentum 0.9 at
+    the optimizer's learning rate with gradient ``W dL/d(W m) + alpha sign(m)``. (Rates that suit Adam, such as 1e-3,
+    are too small for that: give ``multiplier_lr``.) Then the largest ``|m|`` of the whole
+    network stay. ``finetune`` starts from a trained network and goes on from ``W m``; ``rewind`` starts from one that
+    was trained for ``early_epochs`` and puts the survivors back to those early weights, buffers included.
+
+    The paper stops the search as soon as no more than the wanted number of multipliers are above ``threshold``; the
+    record of the search says how far it came (``reached``), and the cut is made in any case.
+
+    Example:
+        >>> net = torch.nn.Linear(10, 10)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> pruner = ESPN(sparsity=0.8).attach(net, optimizer)
+        >>> for cycle in pruner.cycles():  # 0 is the dense network, 1 the search, 2 the fine-tuning
+        ...     for _ in range(20):
+        ...         optimizer.zero_grad()
+        ...         net(torch.ones(1, 10)).square().mean().backward()
+        ...         optimizer.step()
+        ...         pruner.step()
+        >>> pruner.finish().sparsity
+        0.8
+    """
+
+    name: ClassVar[str] = "espn"
+    about: ClassVar[str] = "train, learn multipliers under an L1 penalty, cut the smallest once, fine-tune or rewind"
+    source: ClassVar[str] = "arXiv 2006.15741"
+    pruner_class: ClassVar[type[CyclicPruner]] = ESPNPruner
+
+    variant: Literal["finetune", "rewind"] = setting(
+        "finetune", "what is trained after the cut: folded or early weights"
+    )
+    alpha: float = setting(1e-4, "L1 penalty on multipliers", at_least=0)
+    multiplier_lr: float | None = setting(
+        None, "learning rate of multipliers (none: the optimizer's; adam's is often too small)", above=0
+    )
+    threshold: float = setting(0.01, "multipliers up to this count as vanished", at_least=0)
+    early_epochs: int = setting(1, "with --variant rewind: epochs before the search", at_least=0)
+
+    @property
+    def needs_trained(self) -> bool:
+        """The rewinding variant starts early in the training."""
+        return self.variant == "finetune"
+
+    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
+        """An early training of its own length when rewinding; a constant learning rate before and in the search."""
+        recipe = super().recipe_in(recipe, cycle)
+        if cycle == 0 and self.variant == "rewind":
+            return dataclasses.replace(recipe, dense_epochs=self.early_epochs, schedule="constant", keep="last")
+        return dataclasses.replace(recipe, schedule="constant") if cycle == 1 else recipe

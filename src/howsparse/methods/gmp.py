@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from howsparse.allocation.proportional import proportional
-from howsparse.masks import Masks, Scope, group_sizes, remove_smallest
-from howsparse.pruners.at_init import to_remove
+from howsparse.masks import Masks, Scope
+from howsparse.pruners.removal import without_lowest
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.pruners.timed import PeriodicMethod
 from howsparse.schedules.cubic import cubic
@@ -49,5 +48,4 @@ class GMP(PeriodicMethod):
         """Remove the smallest weights down to the schedule's density."""
         events = self.events(total_steps)
         target = cubic(pruner.steps, min(self.begin * total_steps, events[0]), events[-1], last=self.sparsity)
-        counts = proportional(group_sizes(pruner.masks, self.scope), to_remove(pruner, target))
-        return remove_smallest(pruner.masks, magnitude(pruner.weights), counts, scope=self.scope)
+        return without_lowest(pruner.masks, magnitude(pruner.weights), target, scope=self.scope)

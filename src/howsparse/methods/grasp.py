@@ -33,7 +33,7 @@ class GraSP(StepwiseMethod):
     about: ClassVar[str] = "before training, remove what gradient flow misses least"
     source: ClassVar[str] = "arXiv 2002.07376"
 
-    batches: int = setting(1, "batches of training data that gradients are taken from", at_least=1)
+    batches: int = setting(1, "batches of training samples, drawn at random, that gradients are taken from", at_least=1)
     temperature: float | None = setting(
         None, "the network's output is divided by it (none: 200 for cross-entropy, else 1)", above=0
     )
@@ -44,5 +44,11 @@ class GraSP(StepwiseMethod):
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Keep the highest contributions to gradient flow."""
-        flow = gradient_flow(pruner.task, pruner.parameters, batches=self.batches, temperature=self.temperature)
+        flow = gradient_flow(
+            pruner.task,
+            pruner.parameters,
+            batches=self.batches,
+            temperature=self.temperature,
+            generator=pruner.generator,
+        )
         return keep_best(pruner, flow, self.sparsity)

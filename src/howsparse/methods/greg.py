@@ -5,10 +5,9 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from howsparse.allocation.fraction import fraction_of_each
 from howsparse.allocation.proportional import proportional
@@ -16,12 +15,12 @@ from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, Scope, group_sizes
 from howsparse.masks.select import Counts
 from howsparse.methods.greg_pruner import GRegPruner
-from howsparse.pruners.at_init import to_remove
+from howsparse.pruners.cyclic_pruner import CyclicPruner
+from howsparse.pruners.removal import still_to_remove
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.pruners.timed import TimedMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
-from howsparse.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class Course:
 class GReg(TimedMethod):
     """Press the weights that are to go towards zero by a growing L2 penalty, then remove them and train on."""
 
-    needs_trained: ClassVar[bool] = True
+    pruner_class: ClassVar[type[CyclicPruner]] = GRegPruner
 
     scope: Scope = setting("layer", "pool in which weights compete")
     ceiling: float = setting(1.0, "penalty to exceed before weights are removed", above=0)
@@ -77,20 +76,21 @@ class GReg(TimedMethod):
     hold: float = setting(0.2, "share of the training with the full penalty before removal", at_least=0, below=1)
     reference_mode: bool = setting(False, "round each group's number up, as the authors' code does")
 
+    @property
+    def needs_trained(self) -> bool:
+        """The penalty presses on trained weights."""
+        return True
+
     def start(self, pruner: StepwisePruner) -> Masks:
         """As given: nothing is removed before the end of the ramp."""
         return pruner.masks
-
-    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """Starts from a trained network: cycle 0 trains it as the recipe says."""
-        return recipe if cycle == 0 else super().recipe_in(recipe, cycle)
 
     @abstractmethod
     def course(self, total_steps: int) -> Course:
         """The penalties of a training of so many steps."""
 
     def kept_penalty(self, weight_decay: float) -> float:  # noqa: ARG002
-        """Penalty of the weights that stay, once the others are chosen."""
+        """Penalty of the weights that stay, once the others are chosen; ``weight_decay`` is what the gradient holds."""
         return 0.0
 
     def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class GReg(TimedMethod):
         sizes = group_sizes(pruner.masks, self.scope)
         if self.reference_mode:
             return fraction_of_each(sizes, self.sparsity)
-        return proportional(sizes, to_remove(pruner, self.sparsity))
+        return proportional(sizes, still_to_remove(pruner.masks, self.sparsity))
 
     def events(self, total_steps: int) -> Collection[int]:
         """The one step at which weights are removed."""
@@ -118,19 +118,6 @@ class GReg(TimedMethod):
         """Remove the chosen weights."""
         assert isinstance(pruner, GRegPruner)
         return pruner.masks - pruner.chosen_to_go()
-
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> GRegPruner:
-        """See `CyclicMethod.pruner`."""
-        total_steps = self._known(total_steps)
-        self.events(total_steps)
-        return GRegPruner(self, model, optimizer, total_steps=total_steps, **options)
 
     def _growth(self, total_steps: int, start: float = 0.0) -> tuple[int, float]:
         """How many increases take the penalty from ``start`` above the ceiling, and how large each is."""
@@ -153,7 +140,8 @@ class GReg1(GReg):
     altogether exactly what was asked for.
 
     Example:
-        >>> net = nn.Linear(10, 10)
+        >>> import torch
+        >>> net = torch.nn.Linear(10, 10)
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> pruner = GReg1(sparsity=0.8).attach(net, optimizer, total_steps=20)
         >>> for _ in range(20):
@@ -180,10 +168,12 @@ class GReg2(GReg):
 
     With the loss ``h/2 (w - w*)^2`` a penalty lambda moves a weight to ``h w* / (h + lambda)``: flat directions shrink
     more, and the smallest weights after that are chosen. From the next increase on the chosen ones' penalty grows by
-    delta and the kept ones' is ``recover``, by default the one that cancels the optimizer's weight decay.
+    delta and the kept ones' is ``recover``, by default the one that cancels the optimizer's weight decay; with
+    decoupled decay (AdamW), which is not in the gradient, 0.
 
     Example:
-        >>> net = nn.Linear(10, 10)
+        >>> import torch
+        >>> net = torch.nn.Linear(10, 10)
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> pruner = GReg2(sparsity=0.8).attach(net, optimizer, total_steps=20)
         >>> for _ in range(20):
@@ -201,7 +191,9 @@ class GReg2(GReg):
     pick: float = setting(0.1, "share of the training in which all weights are pressed", above=0, below=1)
     pick_ceiling: float = setting(0.01, "penalty on all weights at which some are chosen", above=0)
     pick_delta: float | None = setting(None, "its increase (none: so that --pick holds)", above=0)
-    recover: float | None = setting(None, "penalty of kept weights (none: minus the weight decay)", at_most=0)
+    recover: float | None = setting(
+        None, "penalty of kept weights (none: minus the weight decay in the gradient)", at_most=0
+    )
 
     def course(self, total_steps: int) -> Course:
         """See `GReg.course`."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from howsparse.masks import Masks, remove_smallest
-from howsparse.pruners.before_step import moving_optimizer, refuse_missing_optimizer
+from howsparse.pruners.before_step import decay_in_gradient, moving_optimizer, refuse_missing_optimizer
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class GRegPruner(StepwisePruner):
             self.chosen_to_go()
         names = {id(parameter): name for name, parameter in self.parameters.items()}
         for group in optimizer.param_groups:
-            kept = self.method.kept_penalty(group.get("weight_decay", 0))
+            kept = self.method.kept_penalty(decay_in_gradient(optimizer, group))
             for parameter in group["params"]:
                 if id(parameter) in names and parameter.grad is not None:
                     parameter.grad.add_(self.penalty(names[id(parameter)], kept) * parameter)

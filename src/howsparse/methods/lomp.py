@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from howsparse.allocation.proportional import proportional
 from howsparse.errors import HowsparseError
 from howsparse.limits.limit import limit
-from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.pruners.cyclic import RewindingMethod
-from howsparse.schedules import removed_at
+from howsparse.masks import Masks
+from howsparse.pruners.removal import without_lowest
+from howsparse.pruners.shrinking import RewindingMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 from howsparse.task import Task
@@ -102,6 +101,4 @@ class LOMP(RewindingMethod):
                 "LOMP in a loop of your own needs a sparsity: compute the limit on the trained network, "
                 "hs.limit(task).paper.value, and give LOMP(sparsity=...)"
             )
-        already = masks.total - masks.active
-        counts = proportional(group_sizes(masks, self.scope), max(removed_at(self.sparsity, masks.total) - already, 0))
-        return remove_smallest(masks, magnitude(weights), counts, scope=self.scope)
+        return without_lowest(masks, magnitude(weights), self.sparsity, scope=self.scope)

@@ -9,7 +9,7 @@ from torch import Tensor
 from howsparse.allocation import fraction_of_each
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.pruners.cyclic import IterativeMethod
+from howsparse.pruners.shrinking import IterativeMethod
 from howsparse.schedules import cycles_to_reach
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting

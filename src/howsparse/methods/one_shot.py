@@ -6,10 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from howsparse.allocation.proportional import proportional
-from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.pruners.cyclic import RewindingMethod
-from howsparse.schedules import removed_at
+from howsparse.masks import Masks
+from howsparse.pruners.removal import without_lowest
+from howsparse.pruners.shrinking import RewindingMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 
@@ -46,7 +45,4 @@ class OneShot(RewindingMethod):
 
     def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:  # noqa: ARG002
         """Keep the largest weights of each group."""
-        already = masks.total - masks.active
-        sizes = group_sizes(masks, self.scope)
-        counts = proportional(sizes, max(removed_at(self.sparsity, masks.total) - already, 0))
-        return remove_smallest(masks, magnitude(weights), counts, scope=self.scope)
+        return without_lowest(masks, magnitude(weights), self.sparsity, scope=self.scope)

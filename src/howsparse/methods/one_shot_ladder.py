@@ -8,7 +8,7 @@ from torch import Tensor
 
 from howsparse.allocation import fraction_of_each
 from howsparse.masks import Masks, group_sizes, remove_smallest
-from howsparse.pruners.cyclic import IterativeMethod
+from howsparse.pruners.shrinking import IterativeMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 

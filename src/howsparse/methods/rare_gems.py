@@ -1,109 +1,26 @@
 """Rare Gems: Gem-Miner finds a sparse network inside an untrained one (Sreenivasan et al., NeurIPS 2022)."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from howsparse.allocation import share_of
 from howsparse.errors import HowsparseError
-from howsparse.masks import Masks
-from howsparse.pruners.searching import SearchMethod, SearchPruner, without_lowest
+from howsparse.masks import Masks, remove_smallest
+from howsparse.pruners.cyclic_pruner import CyclicPruner
+from howsparse.pruners.removal import without_lowest
+from howsparse.pruners.searching import SearchMethod, SearchPruner
 from howsparse.settings import setting
-from howsparse.training import Recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class RareGems(SearchMethod):
-    """Learn a score for every weight while the weights rest, drop the lowest scores in rounds, then train.
-
-    In the search the network computes with ``w * 1[p > 1/2] * f``: frozen weights w, scores p in [0, 1], drawn
-    uniformly at first, and flags f, which once lost never come back. Scores are trained straight through,
-    ``dL/dp = w f dL/dw_eff``, on the loss plus ``strength * |p|^2``, and clipped to [0, 1]. In each of n rounds the
-    share ``1 - density^(1/n)`` of the flagged weights with the lowest scores loses its flag; the last round stops at
-    the asked-for sparsity. After the search the flags alone are the masks: weights whose score lay below 1/2 come back,
-    and all parameters are trained.
-
-    The optimizer's weight decay does not act on scores (it is set to 0 within each step of the search), and all other
-    parameters rest. The paper draws weights of one size per layer, ``init="signed"``; the default keeps the network's.
-    Scores often want a larger learning rate than weights (``search_lr``; ten times as large for the authors), most of
-    all where weights are small. In one's own loop ``total_steps`` is the length of the search.
-
-    Example:
-        >>> net = nn.Linear(10, 10)
-        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        >>> pruner = RareGems(sparsity=0.8).attach(net, optimizer, total_steps=20)
-        >>> for cycle in pruner.cycles():  # 0 is the network as given, 1 the search, 2 the training
-        ...     for _ in range(20 if cycle else 0):
-        ...         net(torch.ones(1, 10)).sum().backward()
-        ...         optimizer.step()
-        ...         pruner.step()
-        >>> pruner.finish().sparsity
-        0.8
-    """
-
-    name: ClassVar[str] = "rare-gems"
-    about: ClassVar[str] = "before training, learn scores of frozen weights and keep the highest (Gem-Miner)"
-    source: ClassVar[str] = "arXiv 2202.12002"
-    needs_trained: ClassVar[bool] = False
-
-    period: float = setting(1 / 30, "share of the search between two rounds of removal", above=0, at_most=1)
-    penalty: Literal["none", "l1", "l2"] = setting("l2", "penalty on scores (rare-gems)")
-    strength: float = setting(3e-5, "factor of the penalty on scores", at_least=0)
-    init: Literal["own", "signed"] = setting(
-        "own", "weights of the search: the network's own, or sign * sqrt(2/fan_in)"
-    )
-    reference_mode: bool = setting(False, "remove all scores that tie with the last to go, as the authors' code does")
-
-    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """No dense training unless asked for."""
-        if cycle == 0:
-            return dataclasses.replace(recipe, dense_epochs=recipe.dense_epochs or 0)
-        return super().recipe_in(recipe, cycle)
-
-    def rounds(self, steps: int) -> tuple[int, ...]:
-        """The steps of a search after which weights lose their flags.
-
-        Args:
-            steps: length of the search, >= 0.
-
-        Returns:
-            ``ceil(1 / period) - 1`` steps inside the search, or fewer where it has no more.
-
-        Example:
-            >>> rounds = RareGems().rounds(150)
-            >>> len(rounds), rounds[:2], rounds[-1]
-            (29, (5, 10), 145)
-        """
-        number = min(math.ceil(1 / self.period - 1e-9) - 1, max(steps - 1, 0))
-        spacing = max(self.period * steps, 1.0)
-        return tuple(math.ceil(nth * spacing - 1e-9) for nth in range(1, number + 1))
-
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> "RareGemsPruner":
-        """See `CyclicMethod.pruner`."""
-        if total_steps is None:
-            raise HowsparseError(
-                "RareGems removes weights at fractions of its search, so it must know how long that is: "
-                "attach(model, optimizer, total_steps=search_epochs * len(loader))"
-            )
-        return RareGemsPruner(self, model, optimizer, total_steps=total_steps, **options)
 
 
 class RareGemsPruner(SearchPruner):
     """The latent variable is the score p; ``masks`` are the flags f, ``hidden["weights"]`` the frozen weights w."""
 
-    method: RareGems
+    method: "RareGems"
     decays: ClassVar[bool] = False
     freezes: ClassVar[bool] = True
 
@@ -111,9 +28,16 @@ class RareGemsPruner(SearchPruner):
         """Draw scores over the weights as they are, or over signed constants."""
         weights = {name: weight.clone() for name, weight in self.weights.items()}
         if self.method.init == "signed":
-            weights = {name: w.sign() * math.sqrt(2 / w[0].numel()) for name, w in weights.items()}
+            weights = {name: w.sign() * math.sqrt(2 / self._fan_in(name)) for name, w in weights.items()}
         drawn = {name: torch.rand(w.shape, generator=self.generator).to(w) for name, w in weights.items()}
         self.hide(drawn, weights=weights)
+
+    def _fan_in(self, name: str) -> int:
+        """How many weights of a tensor reach one output."""
+        weight, module = self.parameters[name], self.model.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, nn.modules.conv._ConvTransposeNd):  # noqa: SLF001 - all transposed convolutions
+            return weight[:, 0].numel() // module.groups  # (in, out / groups, ...)
+        return weight[0].numel()
 
     def effective(self, name: str) -> Tensor:
         """``w * 1[p > 1/2] * f``."""
@@ -141,7 +65,8 @@ class RareGemsPruner(SearchPruner):
 
     def _round(self) -> None:
         rounds = len(self.method.rounds(self.total_steps or 0))
-        rate = removal_rate(min(self.wanted / max(self.allowed.active, 1), 1.0), rounds)
+        wanted = self.masks.active - self.excess
+        rate = removal_rate(min(wanted / max(self.allowed.active, 1), 1.0), rounds)
         count = share_of(self.masks.active, rate)
         if not self.method.reference_mode:
             count = min(count, self.excess)
@@ -150,9 +75,83 @@ class RareGemsPruner(SearchPruner):
 
     def conclude(self) -> None:
         """The flags alone decide; the frozen weights are trained next."""
-        self.adopt(without_lowest(self.masks, self.latent, self.excess))
+        self.adopt(without_lowest(self.masks, self.latent, self.method.sparsity))
         for name, weight in self.hidden["weights"].items():
             self.parameters[name].copy_(weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RareGems(SearchMethod):
+    """Learn a score for every weight while the weights rest, drop the lowest scores in rounds, then train.
+
+    In the search the network computes with ``w * 1[p > 1/2] * f``: frozen weights w, scores p in [0, 1], drawn
+    uniformly at first, and flags f, which once lost never come back. Scores are trained straight through,
+    ``dL/dp = w f dL/dw_eff``, on the loss plus ``strength * |p|^2``, and clipped to [0, 1]. In each of n rounds the
+    share ``1 - density^(1/n)`` of the flagged weights with the lowest scores loses its flag; the last round stops at
+    the asked-for sparsity. After the search the flags alone are the masks: weights whose score lay below 1/2 come back,
+    and all parameters are trained.
+
+    The optimizer's weight decay does not act on scores (it is set to 0 within each step of the search), and all other
+    parameters rest. The paper draws weights of one size per layer, ``init="signed"``; the default keeps the network's.
+    Scores often want a larger learning rate than weights (``search_lr``; ten times as large for the authors), most of
+    all where weights are small. In one's own loop ``total_steps`` is the length of the search.
+
+    Example:
+        >>> net = torch.nn.Linear(10, 10)
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> pruner = RareGems(sparsity=0.8).attach(net, optimizer, total_steps=20)
+        >>> for cycle in pruner.cycles():  # 0 is the network as given, 1 the search, 2 the training
+        ...     for _ in range(20 if cycle else 0):
+        ...         net(torch.ones(1, 10)).sum().backward()
+        ...         optimizer.step()
+        ...         pruner.step()
+        >>> pruner.finish().sparsity
+        0.8
+    """
+
+    name: ClassVar[str] = "rare-gems"
+    about: ClassVar[str] = "before training, learn scores of frozen weights and keep the highest (Gem-Miner)"
+    source: ClassVar[str] = "arXiv 2202.12002"
+    pruner_class: ClassVar[type[CyclicPruner]] = RareGemsPruner
+
+    period: float = setting(1 / 30, "share of the search between two rounds of removal", above=0, at_most=1)
+    penalty: Literal["none", "l1", "l2"] = setting("l2", "penalty on scores (rare-gems)")
+    strength: float = setting(3e-5, "factor of the penalty on scores", at_least=0)
+    init: Literal["own", "signed"] = setting(
+        "own", "weights of the search: the network's own, or sign * sqrt(2/fan_in)"
+    )
+    reference_mode: bool = setting(False, "remove all scores that tie with the last to go, as the authors' code does")
+
+    @property
+    def needs_trained(self) -> bool:
+        """The gem is looked for in an untrained network."""
+        return False
+
+    def rounds(self, steps: int) -> tuple[int, ...]:
+        """The steps of a search after which weights lose their flags.
+
+        Args:
+            steps: length of the search, >= 0.
+
+        Returns:
+            ``ceil(1 / period) - 1`` steps inside the search, or fewer where it has no more.
+
+        Example:
+            >>> rounds = RareGems().rounds(150)
+            >>> len(rounds), rounds[:2], rounds[-1]
+            (29, (5, 10), 145)
+        """
+        number = min(math.ceil(1 / self.period - 1e-9) - 1, max(steps - 1, 0))
+        spacing = max(self.period * steps, 1.0)
+        return tuple(math.ceil(nth * spacing - 1e-9) for nth in range(1, number + 1))
+
+    def check_length(self, total_steps: int | None) -> None:
+        """The search must be of a known length."""
+        if total_steps is None:
+            raise HowsparseError(
+                "RareGems removes weights at fractions of its search, so it must know how long that is: "
+                "attach(model, optimizer, total_steps=search_epochs * len(loader))"
+            )
 
 
 def removal_rate(density: float, rounds: int) -> float:
@@ -193,7 +192,7 @@ def lose_flags(flags: Masks, scores: Mapping[str, Tensor], count: int, *, ties_t
         >>> lose_flags(flags, scores, 1)["w"].tolist(), lose_flags(flags, scores, 1, ties_too=True)["w"].tolist()
         ([False, True, True, True], [False, True, False, True])
     """
-    left = without_lowest(flags, scores, count)
+    left = remove_smallest(flags, scores, {"global": torch.tensor(count)}, scope="global")
     if not ties_too or left.active == flags.active:
         return left
     threshold = max(float(scores[name][gone].max()) for name, gone in (flags - left).items() if bool(gone.any()))

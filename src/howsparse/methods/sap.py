@@ -10,7 +10,7 @@ from howsparse.allocation.pqi_adaptive import Rounding, pqi_adaptive
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, remove_smallest
 from howsparse.masks.select import Ties
-from howsparse.pruners.cyclic import IterativeMethod
+from howsparse.pruners.shrinking import IterativeMethod
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
 

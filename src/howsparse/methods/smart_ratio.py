@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from howsparse.allocation.smart_ratio import Family, Variant, smart_ratio
 from howsparse.masks import Masks, remove_smallest
+from howsparse.pruners.removal import still_to_remove
+from howsparse.pruners.sparse_start import still_to_give
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.schedules import removed_at
@@ -39,7 +41,9 @@ class SmartRatio(StepwiseMethod):
     def start(self, pruner: StepwisePruner) -> Masks:
         """The ticket."""
         masks = pruner.masks
-        counts = smart_ratio(
+        if still_to_remove(masks, self.sparsity) == 0:
+            return masks
+        shares = smart_ratio(
             {name: mask.shape for name, mask in masks.items()},
             removed_at(self.sparsity, masks.total),
             family=self.family,
@@ -48,6 +52,4 @@ class SmartRatio(StepwiseMethod):
         )
         weights = pruner.weights
         scores = magnitude(weights) if self.ticket == "hybrid" else random_scores(weights, pruner.generator)
-        # weights that were gone before count among those that go
-        missing = {name: (count - int((~masks[name]).sum())).clamp(min=0) for name, count in counts.items()}
-        return remove_smallest(masks, scores, missing, scope="layer")
+        return remove_smallest(masks, scores, still_to_give(masks, shares), scope="layer")

@@ -33,7 +33,7 @@ class SNIP(StepwiseMethod):
     about: ClassVar[str] = "before training, remove what the loss is least sensitive to"
     source: ClassVar[str] = "arXiv 1810.02340"
 
-    batches: int = setting(1, "batches of training data that gradients are taken from", at_least=1)
+    batches: int = setting(1, "batches of training samples, drawn at random, that gradients are taken from", at_least=1)
 
     def check_fits(self, task: Task) -> None:
         """Gradients are read from a frozen pass over the training data."""
@@ -41,4 +41,5 @@ class SNIP(StepwiseMethod):
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Keep the highest sensitivities."""
-        return keep_best(pruner, sensitivity(pruner.task, pruner.parameters, batches=self.batches), self.sparsity)
+        scores = sensitivity(pruner.task, pruner.parameters, batches=self.batches, generator=pruner.generator)
+        return keep_best(pruner, scores, self.sparsity)

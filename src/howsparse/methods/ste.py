@@ -1,18 +1,17 @@
 """STE: magnitude masks in the forward pass only, dense weights trained straight through them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from howsparse.allocation.proportional import proportional
-from howsparse.masks import Masks, Scope, group_sizes, remove_smallest
+from howsparse.masks import Masks, Scope
+from howsparse.pruners.cyclic_pruner import CyclicPruner
 from howsparse.pruners.latent import LatentPruner
+from howsparse.pruners.removal import without_lowest
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.pruners.timed import PeriodicMethod
 from howsparse.schedules.cubic import cubic
-from howsparse.schedules.geometric import removed_at
 from howsparse.schedules.jump import constant
 from howsparse.scores.magnitude import magnitude
 from howsparse.settings import setting
@@ -22,7 +21,7 @@ class STEPruner(LatentPruner, StepwisePruner):
     """The latent variable is the dense weight W; the network computes with ``W * mask``."""
 
     def prune(self) -> Masks:
-        """Put the first masks over the weights."""
+        """Put the first masks over the dense weights."""
         self.hide({name: weight.clone() for name, weight in self.weights.items()})
         return super().prune()
 
@@ -49,7 +48,8 @@ class STE(PeriodicMethod):
     last step, and what finally remains are the masked weights. As ``magnitude_ste`` of jaxpruner (arXiv 2304.14082).
 
     Example:
-        >>> net = nn.Linear(10, 10)
+        >>> import torch
+        >>> net = torch.nn.Linear(10, 10)
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         >>> pruner = STE(sparsity=0.8).attach(net, optimizer, total_steps=20)
         >>> for _ in range(20):
@@ -63,6 +63,7 @@ class STE(PeriodicMethod):
     name: ClassVar[str] = "ste"
     about: ClassVar[str] = "compute with the largest weights, train all of them straight through the mask"
     source: ClassVar[str] = "arXiv 1308.3432, 2304.14082"
+    pruner_class: ClassVar[type[CyclicPruner]] = STEPruner
 
     growth: Literal["cubic", "constant"] = setting("cubic", "how sparsity grows: cubic, or constant from the start")
     every: int | None = setting(
@@ -87,18 +88,4 @@ class STE(PeriodicMethod):
         return self._largest(pruner.latent, pruner.allowed, sparsity)
 
     def _largest(self, weights: dict[str, Tensor], allowed: Masks, sparsity: float) -> Masks:
-        count = max(removed_at(sparsity, allowed.total) - (allowed.total - allowed.active), 0)
-        counts = proportional(group_sizes(allowed, self.scope), count)
-        return remove_smallest(allowed, magnitude(weights), counts, scope=self.scope)
-
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> STEPruner:
-        """See `CyclicMethod.pruner`."""
-        self.events(self._known(total_steps))
-        return STEPruner(self, model, optimizer, total_steps=total_steps, **options)
+        return without_lowest(allowed, magnitude(weights), sparsity, scope=self.scope)

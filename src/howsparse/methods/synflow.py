@@ -7,9 +7,9 @@ from torch import Tensor
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
-from howsparse.pruners.at_init import to_remove
 from howsparse.pruners.stepwise import StepwiseMethod
 from howsparse.pruners.stepwise_pruner import StepwisePruner
+from howsparse.schedules import exponential, removed_at
 from howsparse.scores import synaptic_flow_masks
 from howsparse.settings import setting
 from howsparse.task import Task, to_device
@@ -43,13 +43,11 @@ class SynFlow(StepwiseMethod):
 
     def start(self, pruner: StepwisePruner) -> Masks:
         """Remove in rounds whose densities fall geometrically."""
-        gone, more = pruner.masks.total - pruner.masks.active, to_remove(pruner, self.sparsity)
-        living = pruner.masks.active
-        left = (living - more) / living
-        removed = [gone + int((1 - left ** (j / self.rounds)) * living) for j in range(1, self.rounds)]
-        return synaptic_flow_masks(
-            pruner.model, pruner.parameters, _example(pruner.task), [*removed, gone + more], masks=pruner.masks
-        )
+        masks = pruner.masks
+        first, last = masks.sparsity, max(masks.sparsity, self.sparsity)
+        targets = (exponential(nth, 0, self.rounds, first=first, last=last) for nth in range(1, self.rounds + 1))
+        removed = [removed_at(target, masks.total) for target in targets]
+        return synaptic_flow_masks(pruner.model, pruner.parameters, _example(pruner.task), removed, masks=masks)
 
 
 def _example(task: Task | None) -> Tensor:

@@ -1,6 +1,8 @@
 """The pruner that carries a cyclic method out, in `howsparse.prune` or in a loop of one's own."""
 
 import math
+import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
 from howsparse.measures import gini, pqi
 from howsparse.pruners.pruner import Pruner
+from howsparse.pruners.removal import still_to_remove
 from howsparse.schedules import removed_at
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class CyclicPruner(Pruner):
     Args:
         method: the method.
         model: the network.
-        optimizer: the loop's optimizer; its state is emptied whenever weights are pruned.
+        optimizer: the loop's optimizer.
         total_steps: length of one training, for methods that act on steps.
         **options: see `Pruner`.
     """
@@ -54,7 +57,6 @@ class CyclicPruner(Pruner):
         self.records: list[dict[str, Any]] = []
         self.chosen = 0
         self.done = False
-        self._dense: dict[str, Tensor] = {}
         self._rewind_state: dict[str, Tensor] | None = self._snapshot() if self.method.rewind in ("init", 0) else None
 
     def begin(self) -> None:
@@ -115,19 +117,14 @@ class CyclicPruner(Pruner):
             "higher_is_better": higher_is_better,
         }
         self.records.append(record)
-        if self.cycle == 0 and self.method.needs_dense:
-            self._dense = {name: weight.clone() for name, weight in self.weights.items()}
         verdict = self.method.verdict(self.records)
         self.chosen = verdict.chosen
         self.done = verdict.stop or self.cycle == self.method.prunings
         return record
 
+    @abstractmethod
     def prune(self) -> Masks:
-        """Remove what the method wants gone from the trained weights; returns the new masks."""
-        self.adopt(self.method.shrink(self.weights, self._masks, self._dense, self.cycle))
-        if self.optimizer is not None:
-            self.optimizer.state.clear()
-        return self._masks
+        """Remove what the method wants gone after this cycle's training; returns the new masks."""
 
     @torch.no_grad()
     def treat(self) -> None:
@@ -144,17 +141,25 @@ class CyclicPruner(Pruner):
         self.steps = self.first_step
 
     def finish(self) -> Masks:
-        """End the pruning; the model holds its zeros and nothing of ours."""
+        """End the pruning; the model holds its zeros and nothing of ours.
+
+        Warns where less is gone than was asked for: the method has not come to its end.
+        """
+        self._warn_if_dense()
         self.done = True
+        self.let_go()
         self._masks.apply_(self.weights)
-        self._rewind_state, self._dense = None, {}
         self.optimizer = None  # nothing of ours stays on it
         return self._masks
+
+    def let_go(self) -> None:
+        """Drop all that only a pruning under way needs."""
+        self._rewind_state = None
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, position, records, and the weights to rewind to."""
         own = {"cycle": self.cycle, "records": list(self.records), "chosen": self.chosen, "done": self.done}
-        return {**super().state_dict(), **own, "rewind_state": self._rewind_state, "dense": self._dense}
+        return {**super().state_dict(), **own, "rewind_state": self._rewind_state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken; load the model's and the optimizer's own state beside it."""
@@ -162,7 +167,17 @@ class CyclicPruner(Pruner):
         self.cycle, self.chosen, self.done = state["cycle"], state["chosen"], state["done"]
         self.records = list(state["records"])
         self._rewind_state = state["rewind_state"]
-        self._dense = {name: tensor.to(self.parameters[name].device) for name, tensor in state["dense"].items()}
+
+    def _warn_if_dense(self) -> None:
+        """A method with a stop rule may be content with less, any other one was not carried to its end."""
+        asked = getattr(self.method, "sparsity", None)
+        if asked is None or getattr(self.method, "stop", "never") != "never" or not still_to_remove(self._masks, asked):
+            return
+        warnings.warn(
+            f"finish() at sparsity {self.sparsity:.4f}, but {type(self.method).__name__} was asked for {asked:g}, and "
+            "that comes later: call pruner.step() after every optimizer.step(), and finish() when all training is done",
+            stacklevel=3,
+        )
 
     def _snapshot(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}

@@ -17,7 +17,8 @@ class LatentPruner(CyclicPruner):
     Between steps the model holds the *effective* weights, what forward passes and evaluations should see. Inside
     ``optimizer.step()`` the latent variable takes their place, with its own gradient; `step` takes it out again. So
     modules and state_dict keys stay as they are, and the latent variable has the optimizer's momentum and learning
-    rate. A step that the optimizer skips changes nothing.
+    rate. A step that the optimizer skips changes nothing. If ``optimizer.step()`` raises, the latent variable stays in
+    the model, and a weight decay that does not act at 0, until `step` or `finish` is called.
 
     Attributes:
         hidden: the tensors that the model does not show, by kind and name; ``latent`` is what the optimizer moves.
@@ -119,10 +120,11 @@ class LatentPruner(CyclicPruner):
                 "network, pruner.optimizer = optimizer"
             )
 
-    def finish(self) -> Any:
-        """See `CyclicPruner.finish`; the effective weights stay."""
+    def let_go(self) -> None:
+        """See `CyclicPruner.let_go`; the effective weights stay."""
+        super().let_go()
+        self._swap_out()
         self.hidden = {}
-        return super().finish()
 
     def state_dict(self) -> dict[str, Any]:
         """See `CyclicPruner.state_dict`; with all that is hidden."""

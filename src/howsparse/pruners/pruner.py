@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from howsparse import processes
+from howsparse.errors import HowsparseError
 from howsparse.masks import Masks, Upkeep, prunable_parameters
 from howsparse.masks.prunable import Pattern, detached
 from howsparse.task import Task
+
+_STREAM = 0x5EED  # a network initialised by the same seed holds that seed's own first draws
 
 
 class Pruner(ABC):
@@ -40,7 +43,7 @@ class Pruner(ABC):
         seed: int = 0,
     ) -> None:
         self.model, self.task = model, task
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + _STREAM) % 2**32)
         self._optimizer: torch.optim.Optimizer | None = None
         self._hook: RemovableHandle | None = None
         self.optimizer = optimizer
@@ -60,7 +63,7 @@ class Pruner(ABC):
             self._hook.remove()
         self._optimizer, self._hook = optimizer, None
         if optimizer is not None and type(self).before_step is not Pruner.before_step:
-            self._hook = optimizer.register_step_pre_hook(lambda *_: self.before_step())
+            self._hook = optimizer.register_step_pre_hook(self._before_step)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -80,6 +83,15 @@ class Pruner(ABC):
     def before_step(self) -> None:  # noqa: B027 - most methods have nothing to do here
         """Runs inside ``optimizer.step()`` before the weights move, gradients in place; for growing penalties."""
 
+    def _before_step(self, optimizer: torch.optim.Optimizer, given: tuple[Any, ...], named: dict[str, Any]) -> None:  # noqa: ARG002
+        """The optimizer's hook; it comes before the forward pass that a closure would make."""
+        if named.get("closure") is not None or any(map(callable, given[1:])):
+            raise HowsparseError(
+                f"{type(self).__name__} works on gradients inside optimizer.step(), which a closure would only make "
+                "after that: call loss.backward() first, then optimizer.step() without a closure"
+            )
+        self.before_step()
+
     def step(self) -> None:
         """Call right after ``optimizer.step()``: every pruned weight is zero again."""
         self._upkeep.step()
@@ -91,22 +103,39 @@ class Pruner(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the pruning depends on, beside the model's own state."""
-        shapes = {name: list(mask.shape) for name, mask in self._masks.items()}
-        bits = {name: torch.from_numpy(packed) for name, packed in self._masks.packed().items()}
         drawn = self.generator.get_state()
-        return {"steps": self.steps, "mask_bits": bits, "mask_shapes": shapes, "generator": drawn}
+        return {
+            "steps": self.steps,
+            "masks": _packed(self._masks),
+            "allowed": _packed(self.allowed),
+            "generator": drawn,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.steps = state["steps"]
         self.generator.set_state(state["generator"].cpu())
-        bits = {name: np.asarray(tensor.cpu()) for name, tensor in state["mask_bits"].items()}
-        self.adopt(Masks.unpacked(bits, state["mask_shapes"]))
+        self.allowed = self._here(_unpacked(state["allowed"]))
+        self.adopt(_unpacked(state["masks"]))
 
     def adopt(self, masks: Masks) -> None:
         """Adopt masks that process 0 decided on, and zero what they remove."""
-        masks.check(self.weights)
-        self._masks = Masks({name: mask.to(self.parameters[name].device) for name, mask in masks.items()})
+        self._masks = self._here(masks)
         processes.agree(self._masks)
         self._masks.apply_(self.weights)
         self._upkeep = Upkeep(self.parameters, self._masks)
+
+    def _here(self, masks: Masks) -> Masks:
+        """Masks that fit the weights, on their devices."""
+        masks.check(self.weights)
+        return Masks({name: mask.to(self.parameters[name].device) for name, mask in masks.items()})
+
+
+def _packed(masks: Masks) -> dict[str, Any]:
+    """Masks as `_unpacked` takes them, an eighth of a byte a weight."""
+    bits = {name: torch.from_numpy(packed) for name, packed in masks.packed().items()}
+    return {"bits": bits, "shapes": {name: list(mask.shape) for name, mask in masks.items()}}
+
+
+def _unpacked(state: dict[str, Any]) -> Masks:
+    return Masks.unpacked({name: np.asarray(bits.cpu()) for name, bits in state["bits"].items()}, state["shapes"])

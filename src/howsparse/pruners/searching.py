@@ -2,17 +2,14 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from howsparse.allocation.proportional import proportional
-from howsparse.masks import Masks, group_sizes, remove_smallest
+from howsparse.masks import Masks
 from howsparse.pruners.cyclic import CyclicMethod
 from howsparse.pruners.latent import LatentPruner
-from howsparse.schedules import removed_at
+from howsparse.pruners.removal import still_to_remove
 from howsparse.settings import setting
 from howsparse.training import Recipe
 
@@ -30,14 +27,10 @@ class SearchMethod(CyclicMethod):
         """Two: the search begins, and ends."""
         return 2
 
-    def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:
-        """Not a function of the weights alone: see `SearchPruner.conclude`."""
-        raise NotImplementedError
-
     def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
         """The search: its own epochs and rate, no L1 penalty, and the last epoch counts, as earlier ones are denser."""
         if cycle != 1:
-            return recipe
+            return super().recipe_in(recipe, cycle)
         epochs = recipe.epochs if self.search_epochs is None else self.search_epochs
         rate = recipe.lr if self.search_lr is None else self.search_lr
         return dataclasses.replace(recipe, epochs=epochs, lr=rate, keep="last", l1=0.0)
@@ -53,14 +46,9 @@ class SearchPruner(LatentPruner):
     method: SearchMethod
 
     @property
-    def wanted(self) -> int:
-        """How many weights are to be left."""
-        return self.masks.total - removed_at(self.method.sparsity, self.masks.total)
-
-    @property
     def excess(self) -> int:
         """How many of the living weights still have to go."""
-        return max(self.masks.active - self.wanted, 0)
+        return still_to_remove(self.masks, self.method.sparsity)
 
     @abstractmethod
     def search(self) -> None:
@@ -87,8 +75,3 @@ class SearchPruner(LatentPruner):
         super().treat()
         if self.cycle == 1:
             self.search()
-
-
-def without_lowest(masks: Masks, scores: Mapping[str, Tensor], count: int) -> Masks:
-    """The masks without the ``count`` lowest scores of the whole network; ties go by position."""
-    return remove_smallest(masks, scores, proportional(group_sizes(masks, "global"), count), scope="global")

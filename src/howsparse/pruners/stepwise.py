@@ -2,15 +2,12 @@
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
 
 from howsparse.masks import Masks
 from howsparse.pruners.cyclic import CyclicMethod
+from howsparse.pruners.cyclic_pruner import CyclicPruner
 from howsparse.pruners.stepwise_pruner import StepwisePruner
 from howsparse.settings import setting
 from howsparse.training import Recipe
@@ -24,11 +21,16 @@ class StepwiseMethod(CyclicMethod):
     training is cycle 1. In a loop of one's own the first masks are in place when `attach` returns.
     """
 
-    needs_trained: ClassVar[bool] = False
+    pruner_class: ClassVar[type[CyclicPruner]] = StepwisePruner
     moving: ClassVar[bool] = False
     """Whether masks change during the training; the last epoch is then the answer, as earlier ones are denser."""
 
     sparsity: float = setting(0.9, "fraction of prunable weights to remove", at_least=0, below=1)
+
+    @property
+    def needs_trained(self) -> bool:
+        """The one training may begin anywhere."""
+        return False
 
     @property
     def prunings(self) -> int:
@@ -43,27 +45,11 @@ class StepwiseMethod(CyclicMethod):
         """The masks after the step just taken, or None where nothing changes; called after every step."""
         return None
 
-    def shrink(self, weights: Mapping[str, Tensor], masks: Masks, dense: Mapping[str, Tensor], cycle: int) -> Masks:
-        """Not a function of the weights alone: see `start`."""
-        raise NotImplementedError
-
     def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
-        """No dense training unless asked for; the last epoch counts where masks move."""
-        if cycle == 0:
-            return dataclasses.replace(recipe, dense_epochs=recipe.dense_epochs or 0)
-        return dataclasses.replace(recipe, keep="last") if self.moving else recipe
+        """See `CyclicMethod.recipe_in`; the last epoch counts where masks move."""
+        recipe = super().recipe_in(recipe, cycle)
+        return dataclasses.replace(recipe, keep="last") if cycle and self.moving else recipe
 
     def training_steps(self, recipe: Recipe, steps_per_epoch: int) -> int:
         """Optimizer steps of the one training."""
         return self.recipe_in(recipe, 1).epochs_of(1) * steps_per_epoch
-
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> StepwisePruner:
-        """See `CyclicMethod.pruner`."""
-        return StepwisePruner(self, model, optimizer, total_steps=total_steps, **options)

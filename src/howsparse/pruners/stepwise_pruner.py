@@ -29,8 +29,13 @@ class StepwisePruner(CyclicPruner):
 
     method: "StepwiseMethod"
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._given: dict[str, Tensor] = {}  # the weights as they were before `begin`, until the first step
+
     def begin(self) -> None:
         """Choose the first masks; the next step is the first of the one training."""
+        self._given = {name: weight.clone() for name, weight in self.weights.items()}
         self.observe()
         self.prune()
         self.treat()
@@ -41,12 +46,13 @@ class StepwisePruner(CyclicPruner):
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.detach() for n, p in self.parameters.items()}
 
     def prune(self) -> Masks:
-        """Put the method's first masks in place."""
-        self.change(self.method.start(self))
+        """Put the method's first masks in place; the optimizer's state may be one that has been loaded."""
+        self.adopt(self.method.start(self))
         return self.masks
 
     def step(self) -> None:
         """Call right after ``optimizer.step()``, before gradients are cleared."""
+        self._given = {}
         super().step()
         if self.cycle:
             masks = self.method.update(self)
@@ -59,6 +65,28 @@ class StepwisePruner(CyclicPruner):
         self.adopt(masks)
         if self.optimizer is not None:
             _forget(self.optimizer, {n: self.masks[n] ^ before[n] for n in before}, self.parameters)
+
+    def let_go(self) -> None:
+        """See `CyclicPruner.let_go`."""
+        super().let_go()
+        self._given = {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, before the first step.
+
+        The model's and the optimizer's own state may be loaded before ``attach`` or after it: what `begin` has removed
+        from weights that are otherwise as it found them is put back first.
+        """
+        self._give_back()
+        super().load_state_dict(state)
+
+    @torch.no_grad()
+    def _give_back(self) -> None:
+        left = ((self.parameters[n], given.masked_fill(~self.masks[n], 0)) for n, given in self._given.items())
+        if all(torch.equal(weight, expected) for weight, expected in left):  # else the model was loaded after `begin`
+            for name, given in self._given.items():
+                self.parameters[name].copy_(given)
+        self._given = {}
 
 
 @torch.no_grad()

@@ -4,10 +4,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import nn
+from typing import ClassVar
 
 from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
@@ -43,17 +40,9 @@ class TimedMethod(StepwiseMethod):
         total_steps = self._known(pruner.total_steps)
         return self.event(pruner, total_steps) if pruner.steps in self.events(total_steps) else None
 
-    def pruner(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        total_steps: int | None = None,
-        **options: Any,
-    ) -> StepwisePruner:
-        """See `CyclicMethod.pruner`; a training without a single event is refused."""
+    def check_length(self, total_steps: int | None) -> None:
+        """A training of unknown length, or without a single event, is refused."""
         self.events(self._known(total_steps))
-        return super().pruner(model, optimizer, total_steps=total_steps, **options)
 
     def _known(self, total_steps: int | None) -> int:
         if total_steps is None:

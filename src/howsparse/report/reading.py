@@ -8,6 +8,8 @@ from typing import Any, Literal
 from howsparse.errors import HowsparseError
 from howsparse.methods import method_class
 from howsparse.pruners.cyclic import CyclicMethod
+from howsparse.settings import settings_of
+from howsparse.training import Recipe
 from howsparse.training.run import CONFIG, HISTORY, RESULT, read_history, read_json
 
 Record = Mapping[str, Any]
@@ -125,11 +127,11 @@ class RunFiles:
         return "dense" if trained or self.method is None or self.method.needs_trained else "as given"
 
     def planned_epochs(self, cycle: int) -> int:
-        """Epochs the recipe has for a cycle."""
-        recipe = self.settings["recipe"]
-        if cycle == 0 and recipe.get("dense_epochs") is not None:
-            return int(recipe["dense_epochs"])
-        return int(recipe["epochs"])
+        """Epochs the run has for a cycle: as the method says, or the recipe where that is not installed here."""
+        known = {*settings_of(Recipe)} - {"optimizer"}  # that may have been a function, of which this holds the name
+        recipe = Recipe(**{name: value for name, value in self.settings["recipe"].items() if name in known})
+        method = self.method
+        return (recipe if method is None else method.recipe_in(recipe, cycle)).epochs_of(cycle)
 
 
 def read_run(folder: Path) -> RunFiles:

@@ -1,8 +1,10 @@
-"""The data that scores read: the first batches of a task's frozen pass, or all of it."""
+"""The data that scores read: a few batches of a task's frozen pass, or all of it."""
 
 from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
+import torch
 from torch import nn
 
 from howsparse.batches import Batches
@@ -37,10 +39,19 @@ def calibration(task: Task | None, score: str) -> Batches:
     return task.calib
 
 
-def loss_on_first_batches(
-    task: Task | None, parameters: Mapping[str, nn.Parameter], score: str, *, batches: int, loss: Loss | None = None
+def loss_on_few_batches(
+    task: Task | None,
+    parameters: Mapping[str, nn.Parameter],
+    score: str,
+    *,
+    batches: int,
+    loss: Loss | None = None,
+    generator: torch.Generator | None = None,
 ) -> Objective:
-    """The mean loss over the first batches of a task's frozen pass, in evaluation mode.
+    """The mean loss over a few batches of a task's frozen pass, in evaluation mode.
+
+    Of map-style data the samples are drawn at random, because data sets are often sorted by class; of batches that the
+    task was given as such the first are taken.
 
     Args:
         task: the network with its data.
@@ -48,6 +59,7 @@ def loss_on_first_batches(
         score: what needs it, for messages.
         batches: how many batches, at least 1; fewer when there are no more.
         loss: by default the task's.
+        generator: draws the samples, on the CPU; by default one seeded by 0.
 
     Raises:
         HowsparseError: no data, or no batches asked for.
@@ -56,5 +68,12 @@ def loss_on_first_batches(
     assert task is not None  # calibration has refused it
     if batches < 1:
         raise HowsparseError(f"batches = {batches} is not allowed: {score} needs at least 1")
-    first = list(islice(data.ordered(), batches))
-    return Objective(task.model, first, loss=loss or task.loss, forward=task.forward, parameters=parameters)
+    few = _few(data, batches, torch.Generator().manual_seed(0) if generator is None else generator)
+    return Objective(task.model, few, loss=loss or task.loss, forward=task.forward, parameters=parameters)
+
+
+def _few(data: Batches, batches: int, generator: torch.Generator) -> list[Any]:
+    if data.samples is None:
+        return list(islice(data.ordered(), batches))
+    drawn = torch.randperm(data.samples, generator=generator)[: batches * data.batch_size]
+    return list(data.subset(drawn.tolist()).ordered())

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from howsparse.curvature import Hessian
 from howsparse.errors import HowsparseError
-from howsparse.scores.calibration import loss_on_first_batches
+from howsparse.scores.calibration import loss_on_few_batches
 from howsparse.task import Loss, Task, cross_entropy
 
 TEMPERATURE = 200.0
@@ -19,6 +20,7 @@ def gradient_flow(
     *,
     batches: int = 1,
     temperature: float | None = None,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """``θ · (H g) / (|Σ θ · (H g)| + 1e-10)``, with gradient g and Hessian H of the loss in the weights scored.
 
@@ -34,9 +36,11 @@ def gradient_flow(
     Args:
         task: the network, its loss, and training samples.
         parameters: the weights to score, as from ``prunable_parameters(task.model)``.
-        batches: how many of the first batches of ``task.calib`` to read, at least 1.
+        batches: how many batches of ``task.calib`` to read, at least 1: samples drawn at random from map-style data,
+            else the first batches.
         temperature: what the network's output is divided by, above 0; by default 200 when the loss is cross-entropy
             (nearly even probabilities, whatever the size of the logits) and 1 for any other loss.
+        generator: draws the samples, on the CPU; by default one seeded by 0, so that the same are drawn each time.
 
     Returns:
         Scores with the names and shapes of ``parameters``, on their devices; they sum to about 1 or -1, and less where
@@ -47,7 +51,6 @@ def gradient_flow(
             no second derivative, or ``θ · (H g)`` that is zero everywhere.
 
     Example:
-        >>> import torch
         >>> model = nn.Linear(2, 1, bias=False)
         >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0]]))
         >>> data = [(torch.eye(2), torch.zeros(2, 1))]
@@ -58,7 +61,7 @@ def gradient_flow(
     if temperature is not None and not temperature > 0:
         raise HowsparseError(f"temperature = {temperature} is not allowed: it must be above 0; 1 changes nothing")
     loss = None if task is None else _warm(task.loss, temperature)
-    objective = loss_on_first_batches(task, parameters, "gradient_flow", batches=batches, loss=loss)
+    objective = loss_on_few_batches(task, parameters, "gradient_flow", batches=batches, loss=loss, generator=generator)
     _, gradient = objective.gradient()
     flow = (Hessian(objective) @ gradient).mul_(objective.weights())
     if not bool(flow.count_nonzero()):

@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from howsparse.errors import HowsparseError
-from howsparse.scores.calibration import loss_on_first_batches
+from howsparse.scores.calibration import loss_on_few_batches
 from howsparse.task import Task
 
 
-def sensitivity(task: Task | None, parameters: Mapping[str, nn.Parameter], *, batches: int = 1) -> dict[str, Tensor]:
+def sensitivity(
+    task: Task | None,
+    parameters: Mapping[str, nn.Parameter],
+    *,
+    batches: int = 1,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
     """``|g · w| / Σ |g · w|`` with g = dL/dw: the change of the loss, to first order, when w is multiplied by 1 - δ.
 
     Gradients are summed over the batches before the absolute value is taken, so signs may cancel between batches.
@@ -22,7 +29,9 @@ def sensitivity(task: Task | None, parameters: Mapping[str, nn.Parameter], *, ba
     Args:
         task: the network, its loss, and training samples.
         parameters: the weights to score, as from ``prunable_parameters(task.model)``.
-        batches: how many of the first batches of ``task.calib`` to read, at least 1.
+        batches: how many batches of ``task.calib`` to read, at least 1: samples drawn at random from map-style data,
+            else the first batches.
+        generator: draws the samples, on the CPU; by default one seeded by 0, so that the same are drawn each time.
 
     Returns:
         Scores with the names and shapes of ``parameters``, on their devices; all together they sum to 1.
@@ -31,7 +40,6 @@ def sensitivity(task: Task | None, parameters: Mapping[str, nn.Parameter], *, ba
         HowsparseError: no task or no frozen pass, a loss that is not finite, or a gradient that is zero everywhere.
 
     Example:
-        >>> import torch
         >>> model = nn.Linear(2, 1, bias=False)
         >>> _ = model.weight.data.copy_(torch.tensor([[3.0, 1.0]]))
         >>> data = [(torch.tensor([[1.0, -1.0]]), torch.zeros(1, 1))]
@@ -39,7 +47,7 @@ def sensitivity(task: Task | None, parameters: Mapping[str, nn.Parameter], *, ba
         >>> sensitivity(task, {"weight": model.weight})["weight"].tolist()
         [[0.75, 0.25]]
     """
-    objective = loss_on_first_batches(task, parameters, "sensitivity", batches=batches)
+    objective = loss_on_few_batches(task, parameters, "sensitivity", batches=batches, generator=generator)
     _, gradient = objective.gradient()
     scores = gradient.mul_(objective.weights()).abs_()
     whole = float(scores.double().sum())

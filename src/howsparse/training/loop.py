@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from howsparse import processes
 from howsparse.batches import Share
-from howsparse.errors import DivergedError
+from howsparse.errors import DivergedError, HowsparseError
 from howsparse.task import Task
 from howsparse.training.backprop import backprop
 from howsparse.training.evaluation import Evaluation, evaluate
@@ -142,6 +142,7 @@ class Training:
         for step, share in enumerate(passing, start=skip):
             rate = self._set_rate(self.epoch * self.steps + step)
             losses = self._step(share)
+            self._finish_step(rate, step)
             sums[0] += losses.double().sum()
             sums[1] += len(losses)
             if world == 1 and self.task.device.type == "cpu":  # elsewhere it would wait for the device every step
@@ -149,8 +150,7 @@ class Training:
             for callback in self._callbacks:
                 callback.on_step(self.epoch, step + 1, self.steps)
         total = processes.sum_over_processes(sums.cpu())
-        finite = all(bool(p.isfinite().all()) for p in self.task.model.parameters())
-        self._refuse_divergence(float(total[0]) if finite else float("nan"), rate, self.steps - 1)
+        self._refuse_divergence(self._checked(float(total[0])), rate, self.steps - 1)
         return float(total[0] / total[1]), rate
 
     def _step(self, share: Share) -> Tensor:
@@ -166,8 +166,15 @@ class Training:
             self._scaler.update()
         else:
             self.optimizer.step()
-        self._after_step()
         return losses
+
+    def _finish_step(self, rate: float, step: int) -> None:
+        """Do what is to be done after a step; methods refuse weights that are not finite, and this says why."""
+        try:
+            self._after_step()
+        except HowsparseError:
+            self._refuse_divergence(self._checked(0.0), rate, step)
+            raise
 
     @torch.no_grad()
     def _add_l1(self) -> None:
@@ -196,6 +203,11 @@ class Training:
         if self.task.metric is not None:
             return self.task.metric.better(new.metric, old.metric)
         return new.loss < old.loss or (math.isnan(old.loss) and not math.isnan(new.loss))
+
+    def _checked(self, loss: float) -> float:
+        """The loss, or NaN where a weight is not finite."""
+        finite = all(bool(p.isfinite().all()) for p in self.task.model.parameters())
+        return loss if finite else math.nan
 
     def _refuse_divergence(self, loss: float, rate: float, step: int) -> None:
         if not math.isfinite(loss):
