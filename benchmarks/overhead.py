@@ -62,7 +62,8 @@ def main() -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     rows = [row for case in cases() for row in measure(case, 0.0, at_least=3)]
-    found = {"environment": {**environment(), "cpu": cpu(), "load": round(os.getloadavg()[0], 1)}, "rows": rows, "remarks": []}
+    about = {**environment(), "cpu": cpu(), "load": round(os.getloadavg()[0], 1)}
+    found = {"environment": about, "rows": rows, "remarks": []}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     put(Path(__file__).with_name("README.md"), "overhead", markdown(found))
 

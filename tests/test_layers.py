@@ -15,6 +15,7 @@ LAYERS = [  # from the ground up; a module may import from its own layer's packa
     {"curvature", "named_task"},
     {"scores", "schedules", "allocation"},
     {"training", "deploy"},
+    {"structured"},
     {"limits"},
     {"pruners"},
     {"methods"},

@@ -29,7 +29,7 @@ class PruneResult:
     asked: float | None  # sparsity asked for; None when the method finds its own
     achieved: float
     metric_name: str
-    dense: float | None  # metric of the dense trained network
+    dense: float | None  # metric of the dense network: trained, or as given where the method wants it untrained
     pruned: float | None  # metric of the answer
     model: nn.Module = field(repr=False)  # the pruned network: the task's own, zeros in place
     masks: Masks
@@ -40,7 +40,8 @@ class PruneResult:
     def __str__(self) -> str:
         asked = "" if self.asked is None else f" (asked for {self.asked:.4f})"
         dense, pruned = ("?" if v is None else f"{v:.4f}" for v in (self.dense, self.pruned))
-        return f"sparsity {self.achieved:.4f}{asked}, {self.metric_name} {pruned}, dense {dense}"
+        start = self.details["metric"].get("start", "dense")  # nobody may have trained the network as it was given
+        return f"sparsity {self.achieved:.4f}{asked}, {self.metric_name} {pruned}, {start} {dense}"
 
 
 def prune(  # noqa: PLR0913 - four nouns and four keyword-only options

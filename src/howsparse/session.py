@@ -188,10 +188,7 @@ class Session:
 
     def _summary(self, run: Run) -> dict[str, Any]:
         cycles = [record for record in run.history() if record["kind"] == "cycle"]
-        chosen, masks = cycles[self.pruner.chosen], self.pruner.masks
-        which = "test" if self.task.test is not None else "val"
-        name = self.task.metric.name if self.task.metric is not None else "loss"
-        key = "loss" if self.task.metric is None else "metric"
+        masks = self.pruner.masks
         turn = turning_point(
             [_nan(c["pqi"]) for c in cycles],
             [c["sparsity"] for c in cycles],
@@ -211,18 +208,27 @@ class Session:
             "total": masks.total,
             "chosen_cycle": self.pruner.chosen,
             "cycles": len(cycles),
-            "metric": {
-                "name": name,
-                "higher_is_better": self.task.metric is not None and self.task.metric.higher_is_better,
-                "split": which,
-                "dense": (cycles[0][which] or {}).get(key),
-                "pruned": (chosen[which] or {}).get(key),
-            },
+            "metric": self._compared(cycles[0], cycles[self.pruner.chosen]),
             "turning_point": {**vars(turn), "text": str(turn)},
             "bytes": vars(sizes),
             "multiply_adds": {**vars(adds), "uncounted": list(adds.uncounted)},
             "epochs": sum(record["kind"] == "epoch" for record in run.history()),
             "seconds": sum(r["seconds"] for r in run.history() if r["kind"] == "epoch"),
+        }
+
+    def _compared(self, first: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The metric of the network of cycle 0, which may be untrained, and of the answer."""
+        metric = self.task.metric
+        which = "test" if self.task.test is not None else "val"
+        key = "loss" if metric is None else "metric"
+        trained = self._epochs(0) > 0 or self.pruner.method.needs_trained
+        return {
+            "name": "loss" if metric is None else metric.name,
+            "higher_is_better": metric is not None and metric.higher_is_better,
+            "split": which,
+            "dense": (first[which] or {}).get(key),
+            "start": "dense" if trained else "as given",
+            "pruned": (chosen[which] or {}).get(key),
         }
 
     def _settle(self) -> None:

@@ -3,9 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from howsparse import HowsparseError, Recipe
-from howsparse.comparison.budget import fit, trainings
+from howsparse.comparison.budget import fit
 from howsparse.comparison.cells import at_sparsities, named_methods
 from howsparse.methods import LOMP, AutoSparse, CyclicMethod, LotteryTicket, OneShot, RareGems, registered
+
+
+def trainings(method: CyclicMethod, recipe: Recipe) -> tuple[int, ...]:
+    return method.trainings(recipe)
+
 
 METHODS = named_methods([cls for cls in registered()[0].values() if cls is not AutoSparse])
 

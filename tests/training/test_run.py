@@ -22,6 +22,7 @@ def test_directory_holds_what_a_user_expects(make_task, tmp_path) -> None:
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "config.json", "history.jsonl", "masks.safetensors", "model.safetensors", "report.html", "result.json",
+        "start.safetensors", "cycles",
     }  # fmt: skip
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["settings"]["method"]["name"] == "sap"

@@ -15,7 +15,10 @@ class _Commands(click.Group):
     """Turns the errors we raise on purpose into one message and an exit code; loads commands when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return ["measure", "limit", "prune", "compare", "predictor", "report", "spectrum", "methods", "models", "data"]
+        return [
+            *("measure", "limit", "prune", "compact", "compare", "predictor", "report", "spectrum"),
+            *("methods", "models", "data"),
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name == "measure":
@@ -34,6 +37,10 @@ class _Commands(click.Group):
             from howsparse.cli.prune import prune_command
 
             return prune_command()
+        if cmd_name == "compact":
+            from howsparse.cli.compact import compact_command
+
+            return compact_command
         if cmd_name == "predictor":
             from howsparse.cli.predictor import predictor_command
 

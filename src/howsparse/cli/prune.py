@@ -94,6 +94,14 @@ def _method(name: str, settings: Mapping[str, Any]) -> Method:
             raise HowsparseError(
                 f"method {name} has no {_flag(setting)}: it has {', '.join(flags)}{near(_flag(setting), flags)}"
             )
+    if {"cycles", "sparsity"} <= set(settings) and "fraction" in known and "fraction" not in settings:
+        sparsity, cycles = settings["sparsity"], settings["cycles"]
+        share = 1 - (1 - sparsity) ** (1 / cycles)
+        raise HowsparseError(
+            f"--cycles {cycles} and --sparsity {sparsity:g} say the same thing twice: {name} prunes "
+            f"{known['fraction'].default:g} of what is left each cycle until the sparsity is reached; for {cycles} "
+            f"cycles give --fraction {share:.4g} in place of --cycles"
+        )
     return cls(**settings)
 
 

@@ -16,24 +16,6 @@ LEAST_SHARE = 0.2
 """Share of the budget below which no training goes while cycles can be spared."""
 
 
-def trainings(method: CyclicMethod, recipe: Recipe) -> tuple[int, ...]:
-    """Epochs of every training of a run, the one before the first pruning first.
-
-    Args:
-        method: what prunes.
-        recipe: of the run.
-
-    Returns:
-        One number more than there are prunings. Their sum is what the run costs, unless a stop rule ends it earlier.
-
-    Example:
-        >>> from howsparse.methods import OneShot
-        >>> trainings(OneShot(), Recipe(epochs=3)), trainings(OneShot(), Recipe(epochs=3, dense_epochs=0))
-        ((3, 3), (0, 3))
-    """
-    return tuple(method.recipe_in(recipe, cycle).epochs_of(cycle) for cycle in range(method.prunings + 1))
-
-
 def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> tuple[CyclicMethod, Recipe]:
     """The method and the recipe whose run takes at most so many epochs of training, all trainings together.
 
@@ -59,7 +41,7 @@ def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> 
     Example:
         >>> from howsparse.methods import LotteryTicket
         >>> method, recipe = fit(LotteryTicket(cycles=9), Recipe(), 12, trained=False)
-        >>> method.cycles, round(method.fraction, 3), trainings(method, recipe)
+        >>> method.cycles, round(method.fraction, 3), method.trainings(recipe)
         (3, 0.488, (3, 3, 3, 3))
     """
     if epochs < 1:
@@ -82,13 +64,13 @@ def fit(method: CyclicMethod, recipe: Recipe, epochs: int, *, trained: bool) -> 
                 # the largest number that fits: what is left only shrinks
                 each = shortest + bisect.bisect(range(shortest + 1, epochs + 1), 0, key=lambda e: -fits(e))
                 return _with_spare(candidate, even(each), fits(each), each=each, dense=not without_dense)
-    least = sum(trainings(method, dataclasses.replace(recipe, epochs=1, dense_epochs=0 if without_dense else None)))
+    least = sum(method.trainings(even(1)))
     raise HowsparseError(f"{method.name} takes at least {least} epochs of training, but epochs = {epochs} in all")
 
 
 def _left(method: CyclicMethod, even: Callable[[int], Recipe], epochs: int, each: int) -> int:
     """What a budget leaves when every training gets ``each`` epochs; negative where that is too much."""
-    return epochs - sum(trainings(method, even(each)))
+    return epochs - sum(method.trainings(even(each)))
 
 
 def _with_spare(

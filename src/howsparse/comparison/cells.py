@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from howsparse.comparison.budget import fit, in_cycles, trainings
+from howsparse.comparison.budget import fit, in_cycles
 from howsparse.errors import HowsparseError
 from howsparse.methods import CyclicMethod, Method, method_class
 from howsparse.schedules import cycles_to_reach
@@ -38,7 +38,7 @@ class Cell:
     @property
     def trainings(self) -> tuple[int, ...]:
         """Epochs of every training."""
-        return trainings(self.configured, self.recipe)
+        return self.configured.trainings(self.recipe)
 
 
 def sparsity_name(sparsity: float | None) -> str:

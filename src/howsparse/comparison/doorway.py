@@ -115,10 +115,18 @@ def probe(
     for name in dict.fromkeys(cell.task for cell in cells):
         mine = [cell for cell in cells if cell.task == name]
         with randomness_of_its_own(torch.device("cpu")):
-            task = makers[name](mine[0].seed)
-            if not isinstance(task, Task):
-                raise HowsparseError(f"{name}: the function gave a {type(task).__name__}, not a howsparse.Task")
-            parameters = prunable_parameters(task.model, include=include, exclude=exclude)
-            total = sum(parameter.numel() for parameter in parameters.values())
-            removed_at(max(cell.sparsity or 0.0 for cell in mine), total)
-            task.probe()
+            try:
+                _probe_task(makers[name](mine[0].seed), mine, include, exclude)
+            except HowsparseError as error:
+                raise HowsparseError(f"task {name}: {error}; nothing was run: leave it out, or mend it") from error
+
+
+def _probe_task(
+    task: Task, cells: Sequence[Cell], include: Sequence[Pattern] | None, exclude: Sequence[Pattern] | None
+) -> None:
+    if not isinstance(task, Task):
+        raise HowsparseError(f"the function gave a {type(task).__name__}, not a howsparse.Task")
+    parameters = prunable_parameters(task.model, include=include, exclude=exclude)
+    total = sum(parameter.numel() for parameter in parameters.values())
+    removed_at(max(cell.sparsity or 0.0 for cell in cells), total)
+    task.probe()

@@ -23,7 +23,7 @@ class LimitSettings:
     )
     minutes: float | None = setting(None, "time to spend, shared out over the efforts below", above=0)
     race_epochs: int = setting(6, "epochs of masked training to predict the re-tuned limit (0: none)", at_least=0)
-    curvature_epochs: float = setting(3.0, "gradients per sample for the paper's limit (0: none)", at_least=0)
+    curvature_epochs: float = setting(2.0, "gradients per sample for the paper's limit (0: none)", at_least=0)
     samples: int | None = setting(
         None, "training samples on which losses are compared (none: a quarter, 2,000 to 10,000)", at_least=16
     )

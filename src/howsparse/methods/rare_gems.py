@@ -1,5 +1,6 @@
 """Rare Gems: Gem-Miner finds a sparse network inside an untrained one (Sreenivasan et al., NeurIPS 2022)."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from howsparse.pruners.cyclic_pruner import CyclicPruner
 from howsparse.pruners.removal import without_lowest
 from howsparse.pruners.searching import SearchMethod, SearchPruner
 from howsparse.settings import setting
+from howsparse.training import Recipe
 
 
 class RareGemsPruner(SearchPruner):
@@ -93,8 +95,8 @@ class RareGems(SearchMethod):
 
     The optimizer's weight decay does not act on scores (it is set to 0 within each step of the search), and all other
     parameters rest. The paper draws weights of one size per layer, ``init="signed"``; the default keeps the network's.
-    Scores often want a larger learning rate than weights (``search_lr``; ten times as large for the authors), most of
-    all where weights are small. In one's own loop ``total_steps`` is the length of the search.
+    Scores want a larger learning rate than weights: ``search_lr`` is ten times the training's unless given, as the
+    authors have it. In one's own loop ``total_steps`` is the length of the search.
 
     Example:
         >>> net = torch.nn.Linear(10, 10)
@@ -126,6 +128,13 @@ class RareGems(SearchMethod):
     def needs_trained(self) -> bool:
         """The gem is looked for in an untrained network."""
         return False
+
+    def recipe_in(self, recipe: Recipe, cycle: int) -> Recipe:
+        """The search runs at ten times the learning rate, unless another one is given."""
+        found = super().recipe_in(recipe, cycle)
+        if cycle != 1 or self.search_lr is not None:
+            return found
+        return dataclasses.replace(found, lr=10 * recipe.lr)
 
     def rounds(self, steps: int) -> tuple[int, ...]:
         """The steps of a search after which weights lose their flags.

@@ -20,7 +20,9 @@ class SearchMethod(CyclicMethod):
 
     sparsity: float = setting(0.9, "fraction of prunable weights to remove", at_least=0, below=1)
     search_epochs: int | None = setting(None, "epochs of the search for masks; none: as many as epochs", at_least=0)
-    search_lr: float | None = setting(None, "learning rate of the search; none: that of the training", above=0)
+    search_lr: float | None = setting(
+        None, "learning rate of the search; none: that of the training (rare-gems: ten times)", above=0
+    )
 
     @property
     def prunings(self) -> int:

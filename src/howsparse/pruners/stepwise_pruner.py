@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from howsparse.errors import HowsparseError
 from howsparse.masks import Masks
 from howsparse.pruners.cyclic_pruner import CyclicPruner
 
@@ -42,7 +43,16 @@ class StepwisePruner(CyclicPruner):
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """Gradients of the prunable weights as the last backward pass left them; dead weights have theirs too."""
+        """Gradients of the prunable weights as the last backward pass left them; dead weights have theirs too.
+
+        Raises:
+            HowsparseError: there are none.
+        """
+        if all(p.grad is None for p in self.parameters.values()):
+            raise HowsparseError(
+                f"{type(self.method).__name__} grows weights where gradients are large, but there are none: call "
+                "pruner.step() after optimizer.step() and before optimizer.zero_grad()"
+            )
         return {n: torch.zeros_like(p) if p.grad is None else p.grad.detach() for n, p in self.parameters.items()}
 
     def prune(self) -> Masks:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from howsparse.measures.turning_point import Phase, turning_point
+from howsparse.pruners.shrinking import IterativeMethod
 from howsparse.report.reading import Record, RunFiles
 
 Point = tuple[float, float]
@@ -138,7 +139,8 @@ def index_course(run: RunFiles) -> IndexCourse | None:
         The points, or None while there are fewer than three cycles, too few for a turn, or no index is defined.
     """
     indices = tuple(_nan(record["pqi"]) for record in run.cycles)
-    if len(indices) < 3 or all(map(math.isnan, indices)):
+    steered = run.method is None or isinstance(run.method, IterativeMethod)  # of others two points say nothing
+    if not steered or len(indices) < 3 or all(map(math.isnan, indices)):
         return None
     turn = turn_of(run)
     return IndexCourse(

@@ -165,11 +165,10 @@ def _metric(run: RunFiles, cycle: Record) -> Cell:
 
 def _effort(run: RunFiles) -> Cell:
     seconds = sum(record["seconds"] for record in run.epochs)
-    return Cell(
-        "Effort",
-        count(len(run.cycles), "cycle"),
-        (count(len(run.epochs), "epoch"), f"{duration(seconds)} of training"),
-    )
+    epochs, took = count(len(run.epochs), "epoch"), f"{duration(seconds)} of training"
+    if run.start != "dense":  # one training, or a search and a training: nothing that goes in cycles
+        return Cell("Effort", epochs, (took,))
+    return Cell("Effort", count(len(run.cycles), "cycle"), (epochs, took))
 
 
 def provenance(run: RunFiles) -> str:
