@@ -25,7 +25,7 @@ from howsparse.zoo import build_model
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 STEPS, BLOCK = 10_000, 100
 METHODS = [m.Static(), m.GMP(), m.SET(), m.RigL(), m.GraNet(), m.GraNetST(), m.ACDC(), m.STE(), m.GReg1(), m.GReg2()]
-BATCHES = {"fc5": 128, "resnet20": 32}  # a small batch makes overhead look larger than in use
+BATCHES = {"fc5": 128, "resnet20": 8}  # a small batch makes overhead look larger than in use
 
 
 def cases() -> Iterator[Case]:

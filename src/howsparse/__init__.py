@@ -37,6 +37,7 @@ from howsparse.methods import (
     SynFlow,
 )
 from howsparse.pruning import PruneResult, prune
+from howsparse.structured import Compacted, channel_groups, compact
 from howsparse.task import Metric, Task
 from howsparse.training import Callback, Recipe
 
@@ -53,6 +54,7 @@ __all__ = [
     "STE",
     "AutoSparse",
     "Callback",
+    "Compacted",
     "Comparison",
     "DivergedError",
     "GReg1",
@@ -77,6 +79,8 @@ __all__ = [
     "Static",
     "SynFlow",
     "Task",
+    "channel_groups",
+    "compact",
     "compare",
     "gini",
     "limit",
