@@ -31,6 +31,8 @@ def short(name: str, **changes) -> CyclicMethod:
     own = {"cycles": 3} if "cycles" in known else {}
     if name == "lomp":  # a limit needs a trained network; its recipe is that of the loops here
         own |= {"sparsity": 0.8, "penalty": 0.0, "fine_tune": 2}
+    if name == "rare-gems":
+        own |= {"search_lr": LOOP.lr}  # loops of one's own set the rate of their optimizer themselves
     if name == "smart-ratio":
         own |= {"sparsity": 0.8, "linear_density": 0.1}
     if name == "autosparse":

@@ -20,7 +20,7 @@ from howsparse.training import Callback
 METHODS: dict[str, CyclicMethod] = {
     "ste": STE(sparsity=0.7),
     "ste-constant": STE(sparsity=0.7, growth="constant", scope="layer"),
-    "rare-gems": RareGems(sparsity=0.7, period=0.2),
+    "rare-gems": RareGems(sparsity=0.7, period=0.2, search_lr=0.1),
     "espn": ESPN(sparsity=0.7, alpha=0.01),
     "espn-rewind": ESPN(sparsity=0.7, alpha=0.01, variant="rewind"),
     "greg1": GReg1(sparsity=0.7),
