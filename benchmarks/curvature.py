@@ -239,12 +239,12 @@ def main() -> None:
     peers = {peer: importlib.metadata.version(name) if present(peer) else "absent" for peer, name in PEERS.items()}
     found: dict[str, Any] = {"command": " ".join(["python", "benchmarks/curvature.py", *sys.argv[1:]])}
     found |= {"environment": about, "peers": peers, "steps": STEPS, "probes": PROBES, "rows": []}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     for row in rows(options.networks, options.seconds, options.rounds):
         found["rows"].append(row)
         print(f"{row['case']:30} {row['variant']:26} {row['ratio']:6.2f} {row['processor_ratio']:6.2f}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(markdown(found))
+        options.out.write_text(json.dumps(found, indent=1) + "\n")  # what was measured stays, if the rest is stopped
+        options.out.with_suffix(".md").write_text(markdown(found))
 
 
 if __name__ == "__main__":
